@@ -1,0 +1,16 @@
+# One interface target with what every part of the project is compiled with.
+add_library(drover_flags INTERFACE)
+target_compile_features(drover_flags INTERFACE cxx_std_20)
+target_include_directories(drover_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
+target_include_directories(drover_flags SYSTEM INTERFACE ${ASIO_INCLUDE_DIR})
+target_compile_definitions(drover_flags INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED)
+target_compile_options(drover_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+                       -Wnon-virtual-dtor)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+# Sections of their own, so that a static program contains only what it calls.
+target_compile_options(drover_flags INTERFACE -ffunction-sections -fdata-sections)
+target_link_options(drover_flags INTERFACE -Wl,--gc-sections)
+if(DROVER_STATIC)
+  target_link_options(drover_flags INTERFACE -static)
+endif()

@@ -1,0 +1,41 @@
+#include "lib/cli/duration.h"
+
+#include <fmt/core.h>
+
+#include <charconv>
+
+namespace drover::cli {
+
+std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text) {
+  double value = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, value, std::chars_format::fixed);
+  if (error != std::errc{} || text.front() == '-' || !(value >= 0)) return std::nullopt;
+  const std::string_view unit(end, static_cast<size_t>(last - end));
+  double seconds = 0;
+  if (unit.empty() || unit == "s") {
+    seconds = value;
+  } else if (unit == "ms") {
+    seconds = value / 1000;
+  } else if (unit == "m" || unit == "min") {
+    seconds = value * 60;
+  } else if (unit == "h") {
+    seconds = value * 3600;
+  } else if (unit == "d") {
+    seconds = value * 86400;
+  } else {
+    return std::nullopt;
+  }
+  if (seconds > 1000.0 * 86400) return std::nullopt;
+  return std::chrono::ceil<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
+}
+
+std::string format_duration(std::chrono::nanoseconds duration) {
+  const double seconds = std::chrono::duration<double>(duration).count();
+  if (seconds < 1) return fmt::format("{:.3g} ms", seconds * 1000);
+  if (seconds < 120) return fmt::format("{:.3g} s", seconds);
+  if (seconds < 7200) return fmt::format("{:.3g} min", seconds / 60);
+  return fmt::format("{:.3g} h", seconds / 3600);
+}
+
+}  // namespace drover::cli

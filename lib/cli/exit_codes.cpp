@@ -1,0 +1,33 @@
+#include "lib/cli/exit_codes.h"
+
+#include <cerrno>
+
+namespace drover::cli {
+
+Exit exit_code_for(int err) noexcept {
+  switch (err) {
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case ELOOP:
+    case EINVAL:
+    case ENXIO:
+    case ENAMETOOLONG:
+      return kNoInput;
+    case EACCES:
+    case EPERM:
+      return kNotAllowed;
+    case EBADMSG:
+      return kBadData;
+    case EROFS:
+    case ENOSPC:
+    case EDQUOT:
+      return kCannotCreate;
+    case EDEADLK:
+      return kConfiguration;
+    default:
+      return kSystem;
+  }
+}
+
+}  // namespace drover::cli

@@ -1,0 +1,70 @@
+#include "lib/cli/message.h"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace drover::cli {
+namespace {
+
+std::string program_name = "drover";
+Verbosity chosen = Verbosity::normal;
+
+bool stderr_is_journal() {
+  const char* stream = std::getenv("JOURNAL_STREAM");
+  struct stat st {};
+  if (stream == nullptr || ::fstat(STDERR_FILENO, &st) != 0) return false;
+  return fmt::format("{}:{}", st.st_dev, st.st_ino) == stream;
+}
+
+int priority(Level level) {
+  switch (level) {
+    case Level::error:
+      return 3;
+    case Level::warning:
+      return 4;
+    case Level::notice:
+      return 5;
+    case Level::detail:
+      return 6;
+  }
+  return 6;
+}
+
+bool wanted(Level level) {
+  if (level == Level::detail) return chosen == Verbosity::verbose;
+  if (level == Level::notice) return chosen != Verbosity::quiet;
+  return true;
+}
+
+}  // namespace
+
+void set_program(std::string_view name) { program_name = name; }
+const std::string& program() { return program_name; }
+void set_verbosity(Verbosity verbosity) { chosen = verbosity; }
+Verbosity verbosity() { return chosen; }
+
+std::string compose_line(Level level, std::string_view text, bool to_journal) {
+  std::string line = to_journal ? fmt::format("<{}>", priority(level)) : "";
+  line += program_name;
+  line += ": ";
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F) {
+      line += c;
+    } else {
+      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  line += '\n';
+  return line;
+}
+
+void say(Level level, std::string_view text) {
+  if (!wanted(level)) return;
+  const std::string line = compose_line(level, text, stderr_is_journal());
+  (void)!::write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace drover::cli

@@ -1,0 +1,157 @@
+#include "lib/cli/program.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <new>
+
+#include "lib/cli/duration.h"
+#include "lib/cli/message.h"
+#include "lib/os/spawn.h"
+#include "lib/version.h"
+
+namespace drover::cli {
+namespace {
+
+constexpr size_t kTextColumn = 26;
+constexpr size_t kWidth = 80;
+
+/// `text` broken into lines that start at kTextColumn.
+std::string wrap(const std::string& text) {
+  std::string lines;
+  size_t column = kTextColumn;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    if (column > kTextColumn && column + 1 + (end - at) > kWidth) {
+      lines += '\n' + std::string(kTextColumn, ' ');
+      column = kTextColumn;
+    } else if (column > kTextColumn) {
+      lines += ' ';
+      ++column;
+    }
+    lines.append(text, at, end - at);
+    column += end - at;
+    at = end + 1;
+  }
+  return lines;
+}
+
+std::string option_line(const CLI::Option& option) {
+  std::string names;
+  for (const auto& name : option.get_snames())
+    names += (names.empty() ? "-" : ", -") + name;
+  for (const auto& name : option.get_lnames())
+    names += (names.empty() ? "    --" : ", --") + name;
+  const std::string type = option.get_type_name();
+  if (!type.empty() && option.get_items_expected_max() > 0) names += " " + type;
+  std::string line = fmt::format("  {:<22}", names);
+  if (line.size() >= kTextColumn) {
+    line += '\n' + std::string(kTextColumn, ' ');
+  } else {
+    line.resize(kTextColumn, ' ');
+  }
+  return line + wrap(option.get_description()) + "\n";
+}
+
+/// An open descriptor in the wrong direction: reading or writing fails as it does when it is closed.
+void fill_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    (void)!::open("/dev/null", (fd == 0 ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+  }
+}
+
+int report(const Error& error, bool wrapper) {
+  say(Level::error, error.what());
+  if (!error.hint().empty()) say(Level::error, "hint: " + error.hint());
+  return wrapper ? kWrapperFailed : exit_code_for(error.err());
+}
+
+}  // namespace
+
+Options::Options(Description description)
+    : description_(std::move(description)), app_(description_.summary, description_.name) {
+  app_.set_help_flag("-h,--help", "Show this help and exit");
+  app_.set_version_flag("--version",
+                        fmt::format("{} (drover) {}", description_.name, kVersion),
+                        "Show the version and exit");
+  app_.add_flag_callback("-q,--quiet", [] { set_verbosity(Verbosity::quiet); },
+                         "Say nothing but errors and warnings");
+  app_.add_flag_callback("-v,--verbose", [] { set_verbosity(Verbosity::verbose); },
+                         "Say each step");
+  app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+CLI::Option* Options::add_duration(const std::string& names,
+                                   std::optional<std::chrono::nanoseconds>& value,
+                                   const std::string& text) {
+  const auto read = [&value](const std::string& word) {
+    value = parse_duration(word);
+    if (!value)
+      throw CLI::ValidationError(
+          fmt::format("'{}' is no duration, such as 5, 5s, 250ms or 2m", word));
+  };
+  return app_.add_option_function<std::string>(names, read, text)->type_name("TIME");
+}
+
+bool Options::parse(int argc, char** argv) {
+  try {
+    app_.parse(argc, argv);
+    return true;
+  } catch (const CLI::CallForHelp&) {
+    fmt::print("{}", help());
+    return false;
+  } catch (const CLI::CallForVersion& version) {
+    fmt::print("{}\n", version.what());
+    return false;
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(error.what());
+  }
+}
+
+std::string Options::help() const {
+  std::string text = fmt::format("Usage: {} {}\n{}\n\nExamples:\n", description_.name,
+                                 description_.synopsis, description_.summary);
+  for (const auto& example : description_.examples) text += "  " + example + "\n";
+  text += "\nOptions:\n";
+  const auto options = app_.get_options();
+  const auto is_common = [](const CLI::Option* option) {
+    return option->check_name("--help") || option->check_name("--version") ||
+           option->check_name("--quiet") || option->check_name("--verbose");
+  };
+  for (const CLI::Option* option : options)
+    if (!option->get_positional() && !is_common(option)) text += option_line(*option);
+  for (const char* name : {"--quiet", "--verbose", "--help", "--version"})
+    text += option_line(*app_.get_option(name));
+  return text + fmt::format("\nSee {}(1).\n", description_.name);
+}
+
+int run_main(const Description& description, const std::function<int()>& body) {
+  fill_standard_streams();
+  set_program(description.name);
+  try {
+    const int code = body();
+    if (std::fflush(stdout) != 0) throw Error(errno, "write to", "standard output");
+    return code;
+  } catch (const UsageError& error) {
+    say(Level::error, error.what());
+    say(Level::error, fmt::format("hint: see '{} --help'", description.name));
+    return description.wrapper ? kWrapperFailed : kUsage;
+  } catch (const os::ExecError& error) {
+    say(Level::error, error.what());
+    return error.err() == ENOENT || error.err() == ENOTDIR ? kNotFound : kNotExecutable;
+  } catch (const Error& error) {
+    return report(error, description.wrapper);
+  } catch (const std::bad_alloc&) {
+    say(Level::error, "cannot go on: out of memory");
+    return description.wrapper ? kWrapperFailed : kSystem;
+  } catch (const std::exception& error) {
+    say(Level::error, fmt::format("cannot go on, please report this: {}", error.what()));
+    return description.wrapper ? kWrapperFailed : kBug;
+  }
+}
+
+}  // namespace drover::cli

@@ -1,0 +1,72 @@
+#include "lib/flock/guard.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "lib/os/procfs.h"
+#include "lib/os/signals.h"
+#include "lib/os/spawn.h"
+
+namespace drover::flock {
+namespace {
+
+class Guard {
+ public:
+  explicit Guard(pid_t command) : command_(command) {}
+
+  /// Reaps whoever has ended. True when no child is left.
+  bool reap() {
+    for (;;) {
+      int status = 0;
+      const pid_t pid = ::waitpid(-1, &status, WNOHANG);
+      if (pid == 0) return false;
+      if (pid < 0 && errno == EINTR) continue;
+      if (pid < 0) return true;  // ECHILD
+      if (pid == command_) {
+        command_ = 0;
+        status_.wait_status = status;
+      }
+    }
+  }
+
+  /// Our children cannot be reaped behind our back, so their numbers are safe to use.
+  void pass_on(const siginfo_t& info) const {
+    if (info.si_code == SI_KERNEL) return;  // from the terminal
+    if (command_ != 0) {
+      ::kill(command_, info.si_signo);
+      return;
+    }
+    for (const pid_t child : os::children_of(::getpid())) ::kill(child, info.si_signo);
+  }
+
+  [[nodiscard]] os::ExitStatus status() const { return status_; }
+
+ private:
+  pid_t command_;
+  os::ExitStatus status_;
+};
+
+}  // namespace
+
+os::ExitStatus guard(const std::vector<std::string>& command) {
+  sigset_t wanted = os::forwardable_signals();
+  sigaddset(&wanted, SIGCHLD);
+  const os::BlockedSignals blocked(wanted);
+  // A parent that ignored SIGCHLD would have the kernel reap our children and lose their status.
+  struct sigaction reaping {};
+  reaping.sa_handler = SIG_DFL;
+  ::sigaction(SIGCHLD, &reaping, nullptr);
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) throw Error(errno, "adopt orphaned processes");
+
+  Guard children(os::spawn(command, blocked.previous()));
+  while (!children.reap()) {
+    siginfo_t info{};
+    if (::sigwaitinfo(&wanted, &info) > 0 && info.si_signo != SIGCHLD) children.pass_on(info);
+  }
+  return children.status();
+}
+
+}  // namespace drover::flock

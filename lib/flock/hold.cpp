@@ -1,0 +1,101 @@
+#include "lib/flock/hold.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/flock/generation.h"
+#include "lib/flock/holders.h"
+#include "lib/os/error.h"
+
+namespace drover::flock {
+namespace {
+
+constexpr int kFirstHigh = 1025;
+
+/// The lock that this process was born with, if it is the one that is asked for.
+std::optional<LockMode> inherited_mode(const HoldRequest& request, const std::string& path) {
+  if (request.inherited_fd < 0 || !os::is_open(request.inherited_fd)) return std::nullopt;
+  const auto here = os::file_at(path);
+  if (!here || os::id_of(os::stat_of(request.inherited_fd, path)) != *here) return std::nullopt;
+  return lock_mode_of_own(request.inherited_fd);
+}
+
+LockFile open_and_lock(const HoldRequest& request, const std::string& path, Acquired& acquired) {
+  for (;;) {
+    LockFile file = LockFile::open_or_create(path, request.file_mode);
+    acquired = acquire(file, request.mode, request.patience);
+    if (acquired != Acquired::yes || file.at_path()) return file;
+  }
+}
+
+os::Fd place(const LockFile& file, const HoldRequest& request, Hold& result) {
+  const int first = request.first_free;
+  if (request.placement.kind == Placement::Kind::exactly) {
+    const int number = request.placement.number;
+    if (os::is_open(number)) throw Error(EBUSY, "use descriptor", std::to_string(number));
+    os::Fd fd = os::duplicate(file.fd(), number, true);
+    if (!fd) throw Error(errno, "use descriptor", std::to_string(number),
+                         errno == EINVAL ? "it is above the limit of descriptors (ulimit -Hn)" : "");
+    return fd;
+  }
+  if (request.placement.kind == Placement::Kind::high) {
+    os::Fd fd = os::duplicate(file.fd(), std::max(kFirstHigh, first), true);
+    if (fd) return fd;
+    result.warnings.push_back(
+        fmt::format("no descriptor above {} can be had (ulimit -Hn): using a low one, which unicorn "
+                    "closes when it re-executes itself",
+                    kFirstHigh - 1));
+  }
+  os::Fd fd = os::duplicate(file.fd(), first, true);
+  if (!fd) throw Error(errno, "duplicate the descriptor of", file.path());
+  return fd;
+}
+
+}  // namespace
+
+Hold hold(const HoldRequest& request) {
+  Hold result;
+  result.path = os::absolute(request.path);
+  if (const auto mode = inherited_mode(request, result.path)) {
+    if (request.new_generation || (request.mode == Mode::exclusive && *mode == LockMode::shared))
+      throw Error::because(EDEADLK, "lock", result.path, "this process inherited a shared lock of it",
+                           "the wait would be for itself: start it outside the held tree");
+    result.nested = true;
+    result.fd = os::Fd(request.inherited_fd);
+    return result;
+  }
+
+  const os::RaisedDescriptorLimit raised;
+  std::optional<LockFile> file;
+  if (request.new_generation) {
+    auto [acquired, fresh] =
+        begin_generation(result.path, request.mode, request.file_mode, request.patience);
+    result.acquired = acquired;
+    file = std::move(fresh);
+  } else {
+    file = open_and_lock(request, result.path, result.acquired);
+  }
+  if (result.acquired != Acquired::yes) return result;
+
+  if (const std::string kind = file->doubtful_file_system(); !kind.empty())
+    result.warnings.push_back(
+        fmt::format("'{}' is on {}, where a lock may not be seen by every process: put it under /run",
+                    result.path, kind));
+  result.fd = place(*file, request, result);
+  file->touch();
+  return result;
+}
+
+Acquired adopt(int fd, const std::string& path, Mode mode, const Patience& patience) {
+  LockFile file = LockFile::adopt(fd, path.empty() ? fmt::format("descriptor {}", fd) : path);
+  if (!path.empty() && !file.at_path())
+    throw Error::because(EINVAL, "adopt descriptor", std::to_string(fd),
+                         fmt::format("it is not the file '{}'", path));
+  const Acquired acquired = acquire(file, mode, patience);
+  if (acquired == Acquired::yes) file.touch();
+  return acquired;
+}
+
+}  // namespace drover::flock

@@ -1,0 +1,125 @@
+#include "lib/flock/holders.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+
+#include "lib/os/procfs.h"
+
+namespace drover::flock {
+namespace {
+
+/// Reads "lock:\t1: FLOCK  ADVISORY  READ  812 00:31:77 0 EOF" into `held`; false for other lines.
+bool read_lock_line(std::string_view line, HeldFd& held) {
+  if (!line.starts_with("lock:") || line.find(" FLOCK ") == std::string_view::npos) return false;
+  const auto write = line.find(" WRITE ");
+  const auto mode = write == std::string_view::npos ? line.find(" READ ") : write;
+  if (mode == std::string_view::npos) return false;
+  held.mode = write == std::string_view::npos ? LockMode::shared : LockMode::exclusive;
+  std::string_view rest = line.substr(mode + 6);
+  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
+  std::from_chars(rest.data(), rest.data() + rest.size(), held.taker);
+  return true;
+}
+
+void read_lock(HeldFd& held, const std::string& fdinfo) {
+  const std::string text = os::read_proc(fdinfo, 1 << 16);
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    if (read_lock_line(std::string_view(text).substr(at, end - at), held)) return;
+    at = end + 1;
+  }
+}
+
+/// The file behind an entry of a /proc/PID/fd folder. 0, or an errno value.
+int identify(int folder, int fd, os::FileId& id) {
+  std::array<char, 16> name{};
+  std::to_chars(name.begin(), name.end() - 1, fd);
+  struct statx st {};
+  if (::statx(folder, name.data(), AT_STATX_DONT_SYNC, STATX_INO, &st) != 0) return errno;
+  id = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino};
+  return 0;
+}
+
+/// Looks through one descriptor table, /proc/PID or /proc/PID/task/TID. False when it was empty.
+bool look_in(const std::string& table, Files files, Opened& opened) {
+  os::NumberedDir dir(table + "/fd");
+  if (!dir) {
+    opened.readable = errno != EACCES && errno != EPERM;
+    return true;
+  }
+  bool any = false;
+  for (int fd; (fd = dir.next()) >= 0; any = true) {
+    os::FileId id;
+    const int err = identify(dir.fd(), fd, id);
+    if (err == EACCES || err == EPERM) {
+      opened.readable = false;
+      return true;
+    }
+    if (err != 0 || !std::binary_search(files.begin(), files.end(), id)) continue;  // closed meanwhile, or another file
+    opened.fds.push_back({.fd = fd, .file = id, .mode = {}, .taker = 0});
+    read_lock(opened.fds.back(), fmt::format("{}/fdinfo/{}", table, fd));
+  }
+  std::sort(opened.fds.begin(), opened.fds.end(),
+            [](const HeldFd& a, const HeldFd& b) { return a.fd < b.fd; });
+  return any;
+}
+
+}  // namespace
+
+std::optional<LockMode> lock_mode_of_own(int fd) {
+  HeldFd held;
+  read_lock(held, fmt::format("/proc/self/fdinfo/{}", fd));
+  return held.mode;
+}
+
+bool Opened::holding() const {
+  return std::any_of(fds.begin(), fds.end(),
+                     [](const HeldFd& held) { return held.mode.has_value(); });
+}
+
+Opened look_at(pid_t pid, Files files) {
+  Opened opened;
+  if (look_in(fmt::format("/proc/{}", pid), files, opened)) return opened;
+  // A process whose main thread has ended shows an empty table; the other threads share the real one.
+  for (const pid_t thread : os::threads_of(pid))
+    if (thread != pid && look_in(fmt::format("/proc/{}/task/{}", pid, thread), files, opened)) break;
+  return opened;
+}
+
+size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)>& visit) {
+  size_t unreadable = 0;
+  for (const pid_t pid : os::all_processes()) {
+    const Opened opened = look_at(pid, files);
+    if (!opened.readable) ++unreadable;
+    if (!opened.fds.empty()) visit(pid, opened);
+  }
+  return unreadable;
+}
+
+std::vector<LockAbove> locks_held_above() {
+  std::vector<LockAbove> locks;
+  std::vector<pid_t> chain = os::ancestors_of(::getpid());
+  chain.insert(chain.begin(), ::getpid());
+  for (const pid_t pid : chain) {
+    os::NumberedDir dir(fmt::format("/proc/{}/fd", pid));
+    if (!dir) continue;
+    for (int fd; (fd = dir.next()) >= 0;) {
+      os::FileId id;
+      if (identify(dir.fd(), fd, id) != 0) continue;
+      HeldFd held;
+      read_lock(held, fmt::format("/proc/{}/fdinfo/{}", pid, fd));
+      if (held.mode) locks.push_back({pid, id});
+    }
+  }
+  return locks;
+}
+
+}  // namespace drover::flock

@@ -1,0 +1,57 @@
+// Who holds a lock: the living processes, asked one by one. /proc/locks is of no use for that, it
+// names the process that took the lock, often long dead; every process that shares the lock shows a
+// "lock:" line in the fdinfo of its own descriptor (proc_pid_fdinfo(5); tests/cli/test_ls.py).
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "lib/os/fd.h"
+
+namespace drover::flock {
+
+enum class LockMode { shared, exclusive };
+
+/// The lock files that a search is about, in ascending order.
+using Files = std::span<const os::FileId>;
+
+/// One descriptor of a lock file in one process.
+struct HeldFd {
+  int fd = -1;
+  os::FileId file;
+  std::optional<LockMode> mode;  ///< empty: open, but not locked
+  pid_t taker = 0;               ///< who called flock(2); 0 in a pid namespace that it is not in
+};
+
+/// The lock lines of this process's own descriptor; empty when it holds no flock(2) lock.
+std::optional<LockMode> lock_mode_of_own(int fd);
+
+/// What one process has open on the files.
+struct Opened {
+  std::vector<HeldFd> fds;  ///< ascending; without a lock they have an empty mode
+  bool readable = true;     ///< false: the kernel does not let us look (another user's process)
+
+  [[nodiscard]] bool holding() const;
+};
+
+/// Looks at `pid`, also when its main thread has ended and others live on. Nothing is found in a
+/// process that is gone. Never waits for a file system: what statx(2) knows without asking suffices.
+Opened look_at(pid_t pid, Files files);
+
+/// Calls `visit` for every process that has one of the files open, in ascending order of pid. Returns how
+/// many processes could not be inspected. 5000 processes with 16 descriptors each: about 0.2 s.
+size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)>& visit);
+
+/// A lock that this process or one above it holds.
+struct LockAbove {
+  pid_t pid = 0;
+  os::FileId file;
+};
+/// All of them, the nearest process first. Whoever waits for such a lock waits for itself.
+std::vector<LockAbove> locks_held_above();
+
+}  // namespace drover::flock

@@ -1,0 +1,49 @@
+#include "lib/flock/pidfile.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <system_error>
+
+#include "lib/os/fd.h"
+
+namespace drover::flock {
+namespace {
+
+constexpr pid_t kLargestPid = 1 << 22;
+constexpr std::string_view kBlank = " \t\r\n";
+
+}  // namespace
+
+std::optional<pid_t> parse_pid(std::string_view text) {
+  const auto first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return std::nullopt;
+  text = text.substr(first, text.find_last_not_of(kBlank) - first + 1);
+  pid_t pid = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (error != std::errc{} || end != text.data() + text.size() || pid < 1 || pid > kLargestPid)
+    return std::nullopt;
+  return pid;
+}
+
+Pidfile read_pidfile(const std::string& path) {
+  const os::Fd file = os::try_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  struct stat st {};
+  if (!file || ::fstat(file.get(), &st) != 0)
+    return {{}, std::generic_category().message(errno)};
+  if (!S_ISREG(st.st_mode)) return {{}, "it is not a regular file"};
+  std::array<char, 65> text;
+  const ssize_t size = ::read(file.get(), text.data(), text.size());
+  if (size < 0) return {{}, std::generic_category().message(errno)};
+  if (size == 0) return {{}, "it is empty"};
+  if (static_cast<size_t>(size) == text.size()) return {{}, "it is too long for a pidfile"};
+  const auto pid = parse_pid({text.data(), static_cast<size_t>(size)});
+  if (!pid) return {{}, "it holds no process number"};
+  return {pid, {}};
+}
+
+}  // namespace drover::flock

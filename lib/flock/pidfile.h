@@ -1,0 +1,25 @@
+// A pidfile: a hint, never the truth. What it names is signalled only after it was verified
+// (lib/herd/masters.h).
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace drover::flock {
+
+/// The number in a pidfile: digits, perhaps with blanks and newlines around them, from 1 to the
+/// kernel's largest pid (2^22). Empty for anything else.
+std::optional<pid_t> parse_pid(std::string_view text);
+
+struct Pidfile {
+  std::optional<pid_t> pid;
+  std::string problem;  ///< why there is no pid: "there is no such file", "it is empty" ...
+};
+
+/// Reads at most 64 bytes. Never blocks, a FIFO in its place included; never throws for its content.
+Pidfile read_pidfile(const std::string& path);
+
+}  // namespace drover::flock

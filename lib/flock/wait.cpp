@@ -1,0 +1,112 @@
+#include "lib/flock/wait.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/flock/departure.h"
+#include "lib/flock/generation.h"
+#include "lib/os/error.h"
+#include "lib/os/procfs.h"
+
+namespace drover::flock {
+namespace {
+
+constexpr const char* kStartHint = "--start TIME waits for the first holder";
+
+/// The first process that holds a file which was deleted from `path`; 0 for none.
+pid_t holder_of_deleted(const std::string& path) {
+  const std::string gone = os::absolute(path) + " (deleted)";
+  std::string target(gone.size() + 1, '\0');
+  for (const pid_t pid : os::all_processes()) {
+    os::NumberedDir dir(fmt::format("/proc/{}/fd", pid));
+    if (!dir) continue;
+    for (int fd; (fd = dir.next()) >= 0;) {
+      const ssize_t size =
+          ::readlinkat(dir.fd(), std::to_string(fd).c_str(), target.data(), target.size());
+      if (size == static_cast<ssize_t>(gone.size()) && target.starts_with(gone)) return pid;
+    }
+  }
+  return 0;
+}
+
+[[noreturn]] void throw_not_held(const std::string& path, const char* reason) {
+  const pid_t pid = holder_of_deleted(path);
+  throw Error::because(
+      ENOENT, "wait for", path, reason,
+      pid == 0 ? kStartHint
+               : fmt::format("process {} still has a lock file open that was deleted from there", pid));
+}
+
+}  // namespace
+
+LockFile open_held(const std::string& path) {
+  auto file = LockFile::open(path);
+  if (!file) throw_not_held(path, "there is no such lock file");
+  if (!is_held(*file)) throw_not_held(path, "nobody holds it");
+  return std::move(*file);
+}
+
+void refuse_inside_held_tree(const std::vector<LockAbove>& above, const LockFile& file) {
+  const auto lock = std::find_if(above.begin(), above.end(), [&](const LockAbove& candidate) {
+    return candidate.file == file.id();
+  });
+  if (lock == above.end()) return;
+  throw Error::because(
+      EDEADLK, "wait for", file.path(),
+      lock->pid == ::getpid()
+          ? "this process inherited the lock and would wait for itself"
+          : fmt::format("process {}, which started this one, holds it", lock->pid),
+      "start the waiting process outside of what drover-hold started");
+}
+
+Afterlife afterlife(const LockFile& freed) {
+  if (freed.at_path()) return Afterlife::gone;
+  try {
+    auto next = LockFile::open(freed.path());
+    if (!next) return Afterlife::gone;
+    const auto before = generation_of(freed);
+    const auto now = generation_of(*next);
+    if (before && now && *now > *before) return Afterlife::restarted;
+    return is_held(*next) ? Afterlife::replaced : Afterlife::gone;
+  } catch (const Error&) {
+    return Afterlife::gone;  // what stands there now is no lock
+  }
+}
+
+std::vector<os::Process> root_holders(const LockFile& file) {
+  std::vector<pid_t> pids;
+  visit_openers({&file.id(), 1}, [&](pid_t pid, const Opened& opened) {
+    if (opened.holding() && pid != ::getpid()) pids.push_back(pid);
+  });
+  std::vector<os::Process> roots;
+  for (const pid_t pid : pids) {
+    auto process = os::Process::open(pid);
+    const auto stat = os::read_stat(pid);
+    if (!process || !stat || std::binary_search(pids.begin(), pids.end(), stat->parent)) continue;
+    roots.push_back(std::move(*process));
+  }
+  return roots;
+}
+
+void wait_until_gone(const std::string& path, const Notice& notice) {
+  LockFile file = open_held(path);
+  refuse_inside_held_tree(locks_held_above(), file);
+  for (;;) {
+    const Departure departure(file);
+    wait_until_free(file);
+    const Afterlife next = afterlife(file);
+    if (next != Afterlife::replaced) {
+      departure.settle(file);
+      if (next == Afterlife::restarted) notice(fmt::format("'{}' has ended and was started anew", path));
+      return;
+    }
+    notice(fmt::format("'{}' names another file now: waiting for that one", path));
+    auto replacement = LockFile::open(path);
+    if (replacement) file = std::move(*replacement);
+  }
+}
+
+}  // namespace drover::flock

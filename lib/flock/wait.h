@@ -1,0 +1,42 @@
+// Waiting for the end of a service: until no process holds its lock.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lib/flock/holders.h"
+#include "lib/flock/lock_file.h"
+#include "lib/os/process.h"
+
+namespace drover::flock {
+
+/// Told of what a person wants to know meanwhile; never needed to go on.
+using Notice = std::function<void(const std::string&)>;
+
+/// Opens the lock of a service that lives. Throws Error (ENOENT) when there is no such file, or when
+/// nobody holds it: "never held" is not "gone".
+LockFile open_held(const std::string& path);
+
+/// Throws Error (EDEADLK) when the lock is among those of locks_held_above(): this process would
+/// wait for itself.
+void refuse_inside_held_tree(const std::vector<LockAbove>& above, const LockFile& file);
+
+/// What became of a lock that was just free.
+enum class Afterlife {
+  gone,       ///< nobody holds the path
+  restarted,  ///< a new generation (drover-hold --new) was started on it already
+  replaced,   ///< another file stands at the path, and somebody holds that one
+};
+Afterlife afterlife(const LockFile& freed);
+
+/// The processes at the top of the trees that hold the lock now: the masters.
+std::vector<os::Process> root_holders(const LockFile& file);
+
+/// Blocks the calling thread until the service at `path` has ended and its ports can be bound. If the
+/// path is replaced meanwhile, goes on with the new file. One context switch in all, no wake-up
+/// before. Signals end it by their disposition only. Throws Error as open_held and
+/// refuse_inside_held_tree do.
+void wait_until_gone(const std::string& path, const Notice& notice);
+
+}  // namespace drover::flock

@@ -1,0 +1,179 @@
+#include "lib/flock/watch.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/use_awaitable.hpp>
+#include <cerrno>
+
+#include "lib/flock/departure.h"
+#include "lib/os/error.h"
+#include "lib/os/thread.h"
+
+namespace drover::flock {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+os::Deadline after(const std::optional<std::chrono::nanoseconds>& duration) {
+  if (!duration) return std::nullopt;
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(*duration);
+}
+
+}  // namespace
+
+/// Where the threads say that they are done. They share it: it may outlive the Watch.
+struct Watch::Pipe {
+  Pipe() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(errno, "make a pipe");
+    reader = os::Fd(ends[0]);
+    writer = os::Fd(ends[1]);
+    ::fcntl(reader.get(), F_SETFL, O_NONBLOCK);
+  }
+  os::Fd reader;
+  os::Fd writer;
+};
+
+/// What a thread waits for. It keeps waiting when nobody asks any more, and then just closes the file.
+struct Watch::Job {
+  LockFile file;
+  uint64_t id = 0;
+  std::shared_ptr<Pipe> pipe = {};
+  std::exception_ptr failure = {};
+
+  void run() noexcept {
+    try {
+      wait_until_free(file);
+    } catch (const Error&) {
+      failure = std::current_exception();
+    }
+    (void)!::write(pipe->writer.get(), &id, sizeof id);
+  }
+};
+
+Watch::Watch(asio::io_context& io, WatchOptions options, Notice notice)
+    : io_(io),
+      options_(options),
+      notice_(std::move(notice)),
+      held_above_(locks_held_above()),
+      arrivals_(io),
+      pipe_(std::make_shared<Pipe>()),
+      finished_(io, pipe_->reader.get()) {
+  read_finished();
+}
+
+Watch::~Watch() { finished_.release(); }
+
+void Watch::read_finished() {
+  finished_.async_wait(asio::posix::stream_descriptor::wait_read, [this](asio::error_code error) {
+    if (error) return;
+    uint64_t id = 0;
+    while (::read(pipe_->reader.get(), &id, sizeof id) == sizeof id)
+      if (const auto timer = waiting_.find(id); timer != waiting_.end()) timer->second->cancel();
+    read_finished();
+  });
+}
+
+asio::awaitable<void> Watch::free(std::shared_ptr<Job> job) {
+  asio::steady_timer done(io_, Clock::time_point::max());
+  job->id = ++last_job_;
+  job->pipe = pipe_;
+  waiting_[job->id] = &done;
+  os::start_detached([job] { job->run(); });
+  asio::error_code cancelled;
+  co_await done.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+  waiting_.erase(job->id);
+  if (job->failure) std::rethrow_exception(job->failure);
+}
+
+asio::awaitable<std::optional<LockFile>> Watch::begun(std::string path) {
+  std::optional<LockFile> file;
+  if (options_.start) {
+    Arrival arrival = co_await arrivals_.next(path, after(options_.start));
+    if (arrival.kind == Arrival::Kind::nobody)
+      throw Error::because(ENOENT, "wait for", path, "nobody came to hold it in time");
+    file = std::move(arrival.file);
+  } else {
+    file = open_held(path);
+  }
+  if (file) refuse_inside_held_tree(held_above_, *file);
+  co_return file;
+}
+
+asio::awaitable<std::optional<LockFile>> Watch::successor(const LockFile& freed) {
+  const Afterlife next = afterlife(freed);
+  if (next == Afterlife::restarted && !options_.grace)
+    notice_(fmt::format("'{}' has ended and was started anew", freed.path()));
+  if (next == Afterlife::replaced) {
+    notice_(fmt::format("'{}' names another file now: waiting for that one", freed.path()));
+    co_return LockFile::open(freed.path());
+  }
+  if (!options_.grace) co_return std::nullopt;
+  for (;;) {
+    Arrival arrival = co_await arrivals_.next(freed.path(), after(options_.grace));
+    if (arrival.kind == Arrival::Kind::came_and_went) continue;
+    if (arrival.file) notice_(fmt::format("'{}' has a successor: waiting for that one", freed.path()));
+    co_return std::move(arrival.file);
+  }
+}
+
+asio::awaitable<void> Watch::ended(LockFile file) {
+  for (std::optional<LockFile> next(std::move(file)); next;) {
+    const auto job = std::make_shared<Job>(Job{.file = std::move(*next)});
+    co_await free(job);
+    next = co_await successor(job->file);
+  }
+}
+
+namespace {
+
+asio::awaitable<void> follow(Watch& watch, std::string path) {
+  auto file = co_await watch.begun(std::move(path));
+  if (file) co_await watch.ended(std::move(*file));
+}
+
+WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
+  asio::io_context io(1);
+  Watch watch(io, request.watch, notice);
+  WaitResult result;
+  size_t left = request.any ? 1 : request.paths.size();
+  std::exception_ptr failure;
+
+  for (const auto& path : request.paths) {
+    asio::co_spawn(io, follow(watch, path), [&, path](std::exception_ptr error) {
+      if (error) {
+        failure = error;
+      } else if (left > 0 && --left == 0) {
+        result = {true, path};
+      }
+      if (failure || left == 0) io.stop();
+    });
+  }
+  asio::steady_timer limit(io);
+  if (request.limit) {
+    limit.expires_at(*request.limit);
+    limit.async_wait([&io](asio::error_code error) {
+      if (!error) io.stop();
+    });
+  }
+  io.run();
+  if (failure) std::rethrow_exception(failure);
+  if (result.gone) wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
+  return result;
+}
+
+}  // namespace
+
+WaitResult wait(const WaitRequest& request, const Notice& notice) {
+  const bool simple = request.paths.size() == 1 && !request.limit && !request.watch.start &&
+                      !request.watch.grace;
+  if (!simple) return wait_in_loop(request, notice);
+  wait_until_gone(request.paths[0], notice);
+  return {true, request.paths[0]};
+}
+
+}  // namespace drover::flock

@@ -1,0 +1,77 @@
+// Many locks in one process, and waits with limits: a thread blocked in flock(2) for each lock, one
+// event loop for everything else.
+#pragma once
+
+#include <asio/awaitable.hpp>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/flock/arrivals.h"
+#include "lib/flock/wait.h"
+
+namespace drover::flock {
+
+struct WatchOptions {
+  /// How long the first holder may take to come; empty: it must be there already.
+  std::optional<std::chrono::nanoseconds> start;
+  /// How long a successor may take to come after the last holder; empty: not at all.
+  std::optional<std::chrono::nanoseconds> grace;
+};
+
+/// Not for several threads; must outlive its coroutines. No wake-up while nothing happens.
+class Watch {
+ public:
+  Watch(asio::io_context& io, WatchOptions options, Notice notice);
+  ~Watch();
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+  /// Until the service at `path` lives. Throws Error (ENOENT) when nobody came in time, EDEADLK when
+  /// this process is inside the held tree. Empty when somebody came and has left again.
+  asio::awaitable<std::optional<LockFile>> begun(std::string path);
+  /// Until nobody holds `file`, nor what replaces it, nor a successor within the grace time.
+  asio::awaitable<void> ended(LockFile file);
+
+ private:
+  struct Job;
+  struct Pipe;
+
+  asio::awaitable<void> free(std::shared_ptr<Job> job);
+  asio::awaitable<std::optional<LockFile>> successor(const LockFile& freed);
+  void read_finished();
+
+  asio::io_context& io_;
+  WatchOptions options_;
+  Notice notice_;
+  std::vector<LockAbove> held_above_;
+  Arrivals arrivals_;
+  std::shared_ptr<Pipe> pipe_;
+  asio::posix::stream_descriptor finished_;
+  uint64_t last_job_ = 0;
+  std::unordered_map<uint64_t, asio::steady_timer*> waiting_;
+};
+
+struct WaitRequest {
+  std::vector<std::string> paths;
+  bool any = false;  ///< the first of them is enough
+  WatchOptions watch;
+  os::Deadline limit;
+};
+
+struct WaitResult {
+  bool gone = false;  ///< false: still held at the limit
+  std::string path;   ///< with `any`: which was the first
+};
+
+/// Blocks until every service (or, asked for any, one) has ended and its ports can be bound, or until
+/// the limit. Uses wait_until_gone where that is enough. Throws Error.
+WaitResult wait(const WaitRequest& request, const Notice& notice);
+
+}  // namespace drover::flock

@@ -1,0 +1,78 @@
+#include "lib/herd/masters.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "lib/flock/holders.h"
+#include "lib/flock/pidfile.h"
+#include "lib/os/procfs.h"
+
+namespace drover::herd {
+namespace {
+
+// Dead ones are kept for what became of them; a service has few masters at a time.
+constexpr size_t kRemembered = 16;
+
+}  // namespace
+
+Masters::Masters(std::string pidfile, std::string lock_path)
+    : pidfile_(std::move(pidfile)), lock_path_(std::move(lock_path)) {}
+
+bool Masters::belongs(pid_t pid) const {
+  const auto lock = os::file_at(lock_path_);
+  if (lock && flock::look_at(pid, {&*lock, 1}).holding()) return true;
+  const auto ancestors = os::ancestors_of(pid);
+  return std::any_of(known_.begin(), known_.end(), [&](const os::Process& master) {
+    return std::find(ancestors.begin(), ancestors.end(), master.pid()) != ancestors.end() &&
+           master.alive();
+  });
+}
+
+bool Masters::verify(const std::string& pidfile) {
+  const auto [pid, problem] = flock::read_pidfile(pidfile);
+  if (!pid) {
+    problem_ = fmt::format("'{}': {}", pidfile, problem);
+    return false;
+  }
+  const auto same = std::find_if(known_.begin(), known_.end(), [&](const os::Process& master) {
+    return master.pid() == *pid && master.alive();
+  });
+  if (same != known_.end()) {
+    std::rotate(same, same + 1, known_.end());
+    return true;
+  }
+  auto process = os::Process::open(*pid);
+  // Alive after the look: then /proc has told of this process, not of a successor with its number.
+  if (!process || !belongs(*pid) || !process->alive()) {
+    problem_ = fmt::format("'{}' names process {}, which {}", pidfile, *pid,
+                           process && process->alive() ? fmt::format("does not hold '{}'", lock_path_)
+                                                       : "does not live");
+    return false;
+  }
+  if (known_.size() >= kRemembered) known_.erase(known_.begin());
+  known_.push_back(std::move(*process));
+  return true;
+}
+
+bool Masters::refresh() {
+  // The named one last: it is the current one.
+  verify(pidfile_ + ".oldbin");
+  verify(pidfile_ + ".2");
+  return verify(pidfile_);
+}
+
+const os::Process* Masters::current() {
+  refresh();
+  const auto candidates = living();
+  return candidates.empty() ? nullptr : candidates.back();
+}
+
+std::vector<const os::Process*> Masters::living() const {
+  std::vector<const os::Process*> found;
+  for (const os::Process& master : known_)
+    if (master.alive()) found.push_back(&master);
+  return found;
+}
+
+}  // namespace drover::herd

@@ -1,0 +1,44 @@
+// The masters of a service: which processes may be signalled. A number in a pidfile becomes a master
+// only when a pidfd was opened for it and that process was then seen to hold the lock, or to descend
+// from a master verified before. Nobody else ever gets a signal.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/flock/wait.h"
+#include "lib/os/process.h"
+
+namespace drover::herd {
+
+class Masters {
+ public:
+  /// `lock_path` is the file as it stands now: a replaced lock file is followed.
+  Masters(std::string pidfile, std::string lock_path);
+
+  /// Looks at PIDFILE and at the names that servers give it during a hot reload (PIDFILE.oldbin:
+  /// unicorn, nginx; PIDFILE.2: gunicorn) and remembers every master that passes. False when PIDFILE
+  /// names none that does; `problem()` says why.
+  bool refresh();
+  [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
+
+  /// The master that PIDFILE names, if it passes; else the one that was verified last and lives, as
+  /// the file is away for a moment in every reload of unicorn. Null when there is none. The pointer
+  /// is good until the next call of a function that is not const.
+  const os::Process* current();
+  /// All verified masters that live.
+  [[nodiscard]] std::vector<const os::Process*> living() const;
+  /// All verified masters, the latest last; the dead ones are for their exit status.
+  [[nodiscard]] const std::vector<os::Process>& known() const noexcept { return known_; }
+
+ private:
+  bool verify(const std::string& pidfile);
+  [[nodiscard]] bool belongs(pid_t pid) const;
+
+  std::string pidfile_;
+  std::string lock_path_;
+  std::vector<os::Process> known_;
+  std::string problem_;
+};
+
+}  // namespace drover::herd

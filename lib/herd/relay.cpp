@@ -1,0 +1,200 @@
+#include "lib/herd/relay.h"
+
+#include <fmt/core.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include "lib/flock/departure.h"
+#include "lib/herd/masters.h"
+#include "lib/os/error.h"
+#include "lib/os/folder_signal.h"
+#include "lib/os/signals.h"
+
+namespace drover::herd {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Descriptor = asio::posix::stream_descriptor;
+
+/// A pidfile that was just made may be empty for a moment (nginx writes it after creating it).
+constexpr auto kLookAgain = std::chrono::milliseconds(20);
+constexpr int kLooks = 50;
+
+bool is_stop(int number) { return number == SIGTERM || number == SIGINT || number == SIGQUIT; }
+
+sigset_t taken_signals(bool winch) {
+  sigset_t set = os::signal_set({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU,
+                                 SIGRTMIN});
+  if (winch) sigaddset(&set, SIGWINCH);
+  return set;
+}
+
+class Relay {
+ public:
+  Relay(const RelayRequest& request, const flock::Notice& notice)
+      : request_(request),
+        path_(request.wait.paths.at(0)),
+        notice_(notice),
+        masters_(request.pidfile, path_),
+        blocked_(taken_signals(request.winch)),
+        signalfd_(os::open_signalfd(taken_signals(request.winch))),
+        signals_(io_, signalfd_.get()),
+        limit_(io_),
+        look_again_(io_),
+        watch_(io_, request.wait.watch, notice) {}
+
+  ~Relay() { signals_.release(); }
+  Relay(const Relay&) = delete;
+  Relay& operator=(const Relay&) = delete;
+
+  RelayResult run() {
+    std::exception_ptr failure;
+    asio::co_spawn(io_, service_life(), [&](std::exception_ptr error) {
+      failure = error;
+      io_.stop();
+    });
+    take_signals();
+    if (request_.wait.limit) {
+      limit_.expires_at(*request_.wait.limit);
+      limit_.async_wait([this](asio::error_code error) {
+        if (!error) io_.stop();
+      });
+    }
+    io_.run();
+    if (failure) std::rethrow_exception(failure);
+    if (result_.wait.gone) say_how_it_ended();
+    return result_;
+  }
+
+ private:
+  asio::awaitable<void> service_life() {
+    auto file = co_await watch_.begun(path_);
+    begun_ = true;
+    watch_pidfile();
+    if (file) co_await watch_.ended(std::move(*file));
+    for (;;) {
+      flock::wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
+      masters_.refresh();
+      const auto living = masters_.living();
+      if (living.empty()) break;
+      co_await outlived_lock(*living.back());
+      // A hook of the new generation may have taken the lock meanwhile.
+      auto again = flock::LockFile::open(path_);
+      if (again && flock::is_held(*again)) co_await watch_.ended(std::move(*again));
+    }
+    result_.wait = {true, path_};
+  }
+
+  /// The lock is free, but this master lives: it has closed the descriptor.
+  asio::awaitable<void> outlived_lock(const os::Process& master) {
+    notice_(fmt::format("'{}' is free, but its master, process {}, lives: the reload closed the lock's "
+                        "descriptor; waiting for the process instead",
+                        path_, master.pid()));
+    notice_(
+        "hint: hold the lock with 'drover-hold --fd high' (its default; survives unicorn), take it in "
+        "a hook (drover.rb, drover.py), or use 'drover-hold --guard'");
+    os::Fd copy = os::duplicate(master.fd(), 3, false);
+    if (!copy) throw Error(errno, "watch process", std::to_string(master.pid()));
+    Descriptor pidfd(io_, copy.release());
+    co_await pidfd.async_wait(Descriptor::wait_read, asio::use_awaitable);
+  }
+
+  /// Learns of each new master while its parent, the old one, still vouches for it.
+  void watch_pidfile() {
+    try {
+      folder_.emplace(os::split_path(request_.pidfile).first, SIGRTMIN);
+    } catch (const Error& error) {
+      notice_(fmt::format("{}; signals are relayed all the same", error.what()));
+    }
+    look_at_pidfile(kLooks);
+  }
+
+  void look_at_pidfile(int looks) {
+    if (masters_.refresh() || looks == 0) return;
+    look_again_.expires_after(kLookAgain);
+    look_again_.async_wait([this, looks](asio::error_code error) {
+      if (!error) look_at_pidfile(looks - 1);
+    });
+  }
+
+  void take_signals() {
+    signals_.async_wait(Descriptor::wait_read, [this](asio::error_code error) {
+      if (error) return;
+      signalfd_siginfo info{};
+      while (::read(signalfd_.get(), &info, sizeof info) == sizeof info)
+        handle(static_cast<int>(info.ssi_signo));
+      take_signals();
+    });
+  }
+
+  void handle(int number) {
+    if (number == SIGRTMIN) {
+      if (begun_) look_at_pidfile(kLooks);
+      return;
+    }
+    if (begun_) {
+      pass_on(number == SIGTERM ? request_.stop_signal : number);
+    } else if (is_stop(number)) {
+      notice_(fmt::format("stopped by {} before anybody held '{}'", os::signal_name(number), path_));
+      result_.stopped_by = number;
+      io_.stop();
+    } else {
+      notice_(fmt::format("cannot relay {}: nobody holds '{}' yet", os::signal_name(number), path_));
+    }
+  }
+
+  void pass_on(int number) {
+    const os::Process* current = masters_.current();
+    if (current == nullptr) {
+      notice_(fmt::format("cannot relay {}: {}", os::signal_name(number), masters_.problem()));
+      return;
+    }
+    for (const os::Process* master : masters_.living())
+      if (master == current || is_stop(number)) send(*master, number);
+  }
+
+  void send(const os::Process& master, int number) {
+    try {
+      notice_(fmt::format("{} {} to master {}", master.signal(number) ? "passed" : "too late to pass",
+                          os::signal_name(number), master.pid()));
+    } catch (const Error& error) {
+      notice_(error.what());
+    }
+  }
+
+  void say_how_it_ended() {
+    if (masters_.known().empty()) return;
+    const os::Process& last = masters_.known().back();
+    // The kernel knows once its parent has reaped it, which init does at once.
+    const auto status = last.exit_status(Clock::now() + std::chrono::milliseconds(100));
+    if (status) notice_(fmt::format("master {} {}", last.pid(), status->describe()));
+  }
+
+  const RelayRequest& request_;
+  const std::string path_;
+  const flock::Notice& notice_;
+  Masters masters_;
+  bool begun_ = false;
+  RelayResult result_;
+
+  const os::BlockedSignals blocked_;
+  const os::Fd signalfd_;
+  asio::io_context io_{1};
+  Descriptor signals_;
+  asio::steady_timer limit_;
+  asio::steady_timer look_again_;
+  std::optional<os::FolderSignal> folder_;
+  flock::Watch watch_;
+};
+
+}  // namespace
+
+RelayResult wait_and_relay(const RelayRequest& request, const flock::Notice& notice) {
+  return Relay(request, notice).run();
+}
+
+}  // namespace drover::herd

@@ -1,0 +1,136 @@
+#include "lib/os/procfs.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+
+#include "lib/os/error.h"
+
+namespace drover::os {
+namespace {
+
+/// Splits off the next blank-separated word and reads it as a number.
+template <class Number>
+bool next_number(std::string_view& rest, Number& value) {
+  while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
+  if (error != std::errc{}) return false;
+  rest.remove_prefix(static_cast<size_t>(end - rest.data()));
+  return true;
+}
+
+bool skip_words(std::string_view& rest, int count) {
+  while (count-- > 0) {
+    while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
+    const auto blank = rest.find(' ');
+    if (blank == std::string_view::npos) return false;
+    rest.remove_prefix(blank);
+  }
+  return true;
+}
+
+std::vector<pid_t> numbers_in(const std::string& path) {
+  std::vector<pid_t> numbers;
+  NumberedDir dir(path);
+  if (!dir) return numbers;
+  for (int number; (number = dir.next()) >= 0;) numbers.push_back(number);
+  return numbers;
+}
+
+}  // namespace
+
+std::optional<ProcessStat> parse_stat(std::string_view line) {
+  const auto open = line.find('(');
+  const auto close = line.rfind(')');
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open ||
+      close + 3 > line.size())
+    return std::nullopt;
+  ProcessStat stat;
+  std::string_view head = line.substr(0, open);
+  if (!next_number(head, stat.pid)) return std::nullopt;
+  stat.command = line.substr(open + 1, close - open - 1);
+  stat.state = line[close + 2];
+  std::string_view rest = line.substr(close + 3);
+  if (!next_number(rest, stat.parent) || !next_number(rest, stat.group) ||
+      !next_number(rest, stat.session) || !skip_words(rest, 2) || !next_number(rest, stat.flags) ||
+      !skip_words(rest, 10) || !next_number(rest, stat.threads) || !skip_words(rest, 1) ||
+      !next_number(rest, stat.start))
+    return std::nullopt;
+  return stat;
+}
+
+std::optional<ProcessStat> read_stat(pid_t pid) {
+  // On the stack: this runs once per process of the machine when a port has to be free.
+  std::array<char, 1024> text;
+  const Fd file = try_open(fmt::format("/proc/{}/stat", pid), O_RDONLY);
+  if (!file) return std::nullopt;
+  const ssize_t size = ::read(file.get(), text.data(), text.size());
+  if (size <= 0) return std::nullopt;
+  return parse_stat({text.data(), static_cast<size_t>(size)});
+}
+
+std::string read_proc(const std::string& path, size_t limit) {
+  std::string text;
+  const Fd file = try_open(path, O_RDONLY);
+  if (!file) return text;
+  std::array<char, 4096> chunk;
+  while (text.size() < limit) {
+    const ssize_t size = ::read(file.get(), chunk.data(), std::min(chunk.size(), limit - text.size()));
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) break;
+    text.append(chunk.data(), static_cast<size_t>(size));
+  }
+  return text;
+}
+
+int NumberedDir::next() noexcept {
+  while (const dirent* entry = ::readdir(dir_)) {
+    const std::string_view name = entry->d_name;
+    int number = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (error == std::errc{} && end == name.data() + name.size()) return number;
+  }
+  return -1;
+}
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> pids = numbers_in("/proc");
+  if (pids.empty()) throw Error(errno == 0 ? ENOENT : errno, "list processes in", "/proc");
+  std::sort(pids.begin(), pids.end());
+  return pids;
+}
+
+std::vector<pid_t> threads_of(pid_t pid) { return numbers_in(fmt::format("/proc/{}/task", pid)); }
+
+std::vector<pid_t> children_of(pid_t pid) {
+  const std::string text = read_proc(fmt::format("/proc/{}/task/{}/children", pid, pid));
+  std::vector<pid_t> children;
+  std::string_view rest = text;
+  for (pid_t child = 0; next_number(rest, child);) children.push_back(child);
+  return children;
+}
+
+std::vector<pid_t> ancestors_of(pid_t pid) {
+  std::vector<pid_t> chain;
+  // Bounded: a chain read while processes are re-parented could otherwise run in a circle.
+  for (auto stat = read_stat(pid); stat && stat->parent > 0 && chain.size() < 4096;
+       stat = read_stat(stat->parent))
+    chain.push_back(stat->parent);
+  return chain;
+}
+
+long long boot_time() {
+  const std::string text = read_proc("/proc/stat");
+  const auto at = text.find("\nbtime ");
+  long long seconds = 0;
+  if (at == std::string::npos) return 0;
+  std::string_view rest = std::string_view(text).substr(at + 7);
+  return next_number(rest, seconds) ? seconds : 0;
+}
+
+}  // namespace drover::os

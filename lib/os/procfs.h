@@ -1,0 +1,74 @@
+// What /proc tells of processes. Every answer may be out of date when it arrives: whoever acts on
+// one holds a pidfd taken before (lib/os/process.h).
+#pragma once
+
+#include <dirent.h>
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/os/fd.h"
+
+namespace drover::os {
+
+/// The fields of /proc/PID/stat that drover uses; proc_pid_stat(5).
+struct ProcessStat {
+  pid_t pid = 0;
+  std::string command;  ///< "comm": at most 15 bytes, any characters
+  char state = '?';     ///< R S D Z T t X I
+  pid_t parent = 0;
+  pid_t group = 0;
+  pid_t session = 0;
+  unsigned flags = 0;
+  int threads = 0;
+  unsigned long long start = 0;  ///< clock ticks since boot: with the pid, names one process
+
+  /// PF_EXITING (include/linux/sched.h): it runs exit code and can only vanish.
+  [[nodiscard]] bool exiting() const noexcept { return (flags & 0x4U) != 0; }
+  [[nodiscard]] bool zombie() const noexcept { return state == 'Z' || state == 'X'; }
+};
+
+/// Parses one line of /proc/PID/stat; the command may hold spaces, parentheses and newlines.
+std::optional<ProcessStat> parse_stat(std::string_view line);
+/// Empty when there is no such process (or /proc hides it).
+std::optional<ProcessStat> read_stat(pid_t pid);
+
+/// Reads a file of /proc whole, at most `limit` bytes. Empty when it cannot be read.
+std::string read_proc(const std::string& path, size_t limit = 1 << 20);
+
+/// All processes visible in /proc, in ascending order. Throws Error when /proc is not there.
+std::vector<pid_t> all_processes();
+/// The thread ids of a process; empty when it is gone.
+std::vector<pid_t> threads_of(pid_t pid);
+/// The direct children of a process with one thread; empty when it is gone.
+std::vector<pid_t> children_of(pid_t pid);
+/// `pid`'s parent, its parent, and so on up to process 1; not `pid` itself.
+std::vector<pid_t> ancestors_of(pid_t pid);
+
+/// A directory stream for the numbered names of /proc/PID, /proc/PID/fd and the like.
+class NumberedDir {
+ public:
+  explicit NumberedDir(const std::string& path) noexcept : dir_(::opendir(path.c_str())) {}
+  ~NumberedDir() {
+    if (dir_ != nullptr) ::closedir(dir_);
+  }
+  NumberedDir(const NumberedDir&) = delete;
+  NumberedDir& operator=(const NumberedDir&) = delete;
+
+  /// False when the folder could not be opened; errno said why.
+  explicit operator bool() const noexcept { return dir_ != nullptr; }
+  [[nodiscard]] int fd() const noexcept { return ::dirfd(dir_); }
+  /// The next number, or -1 at the end.
+  int next() noexcept;
+
+ private:
+  DIR* dir_;
+};
+
+/// When the machine was started, in seconds of CLOCK_REALTIME; 0 when /proc/stat does not tell.
+long long boot_time();
+
+}  // namespace drover::os

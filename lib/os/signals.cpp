@@ -1,0 +1,104 @@
+#include "lib/os/signals.h"
+
+#include <fmt/core.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+
+#include "lib/os/error.h"
+
+namespace drover::os {
+namespace {
+
+bool is_signal(int number) { return number > 0 && number <= SIGRTMAX && number != 32 && number != 33; }
+
+}  // namespace
+
+std::string signal_name(int number) {
+  if (number >= SIGRTMIN && number <= SIGRTMAX)
+    return number == SIGRTMIN ? "SIGRTMIN" : fmt::format("SIGRTMIN+{}", number - SIGRTMIN);
+  const char* name = sigabbrev_np(number);
+  return name == nullptr ? fmt::format("signal {}", number) : fmt::format("SIG{}", name);
+}
+
+std::optional<int> parse_signal(std::string_view text) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc{} && end == text.data() + text.size())
+    return is_signal(number) ? std::optional(number) : std::nullopt;
+  std::string name(text);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  if (!name.starts_with("SIG")) name.insert(0, "SIG");
+  for (int candidate = 1; candidate <= SIGRTMAX; ++candidate)
+    if (is_signal(candidate) && signal_name(candidate) == name) return candidate;
+  return std::nullopt;
+}
+
+sigset_t signal_set(std::initializer_list<int> numbers) noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : numbers) sigaddset(&set, number);
+  return set;
+}
+
+sigset_t forwardable_signals() noexcept {
+  sigset_t set;
+  sigfillset(&set);
+  for (const int number : {SIGKILL, SIGSTOP, SIGCHLD, SIGTSTP, SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+                           SIGTRAP, SIGSYS, SIGABRT, SIGPIPE})
+    sigdelset(&set, number);
+  return set;
+}
+
+BlockedSignals::BlockedSignals(const sigset_t& set) noexcept {
+  ::pthread_sigmask(SIG_BLOCK, &set, &previous_);
+}
+
+BlockedSignals::~BlockedSignals() { ::pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
+
+Fd open_signalfd(const sigset_t& set) {
+  Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) throw Error(errno, "receive signals");
+  return fd;
+}
+
+Interrupter::Interrupter(Deadline deadline) {
+  if (!deadline) return;
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = SIGALRM;
+  event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  if (::timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0) throw Error(errno, "set a timer");
+  armed_ = true;
+
+  struct sigaction action {};
+  action.sa_handler = [](int) {};  // no SA_RESTART: interrupting is all it is for
+  ::sigaction(SIGALRM, &action, &previous_action_);
+  const sigset_t alarm = signal_set({SIGALRM});
+  ::pthread_sigmask(SIG_UNBLOCK, &alarm, &previous_mask_);
+
+  const auto left = *deadline - std::chrono::steady_clock::now();
+  const long long ns =
+      std::max(1LL, static_cast<long long>(std::chrono::nanoseconds(left).count()));
+  itimerspec spec{};
+  spec.it_value = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+  spec.it_interval = {0, 10'000'000};
+  ::timer_settime(timer_, 0, &spec, nullptr);
+}
+
+Interrupter::~Interrupter() {
+  if (!armed_) return;
+  // A SIGALRM that is already pending reaches the empty handler when this call returns.
+  ::timer_delete(timer_);
+  ::pthread_sigmask(SIG_SETMASK, &previous_mask_, nullptr);
+  ::sigaction(SIGALRM, &previous_action_, nullptr);
+}
+
+}  // namespace drover::os

@@ -1,0 +1,60 @@
+// Signals: names, sets, and taking them in one place.
+#pragma once
+
+#include <signal.h>
+
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "lib/os/clock.h"
+#include "lib/os/fd.h"
+
+namespace drover::os {
+
+/// "SIGTERM"; "SIGRTMIN+3"; "signal 99" for what is none.
+std::string signal_name(int number);
+/// Reads "TERM", "SIGTERM", "term" or "15". Empty when it is no signal.
+std::optional<int> parse_signal(std::string_view text);
+
+sigset_t signal_set(std::initializer_list<int> numbers) noexcept;
+/// Everything that can be caught and that another process may have meant for us: not KILL, STOP,
+/// CHLD, TSTP, and not the faults that the processor raises.
+sigset_t forwardable_signals() noexcept;
+
+/// Blocks signals for the calling thread while it lives; then the old mask is back. Blocked signals
+/// are inherited over fork and exec: whoever spawns restores the mask first.
+class BlockedSignals {
+ public:
+  explicit BlockedSignals(const sigset_t& set) noexcept;
+  ~BlockedSignals();
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+  [[nodiscard]] const sigset_t& previous() const noexcept { return previous_; }
+
+ private:
+  sigset_t previous_{};
+};
+
+/// A non-blocking signalfd(2) for signals that the caller has blocked. Throws Error.
+Fd open_signalfd(const sigset_t& set);
+
+/// While it lives, the calling thread's blocking system calls fail with EINTR from `deadline` on,
+/// again and again every 10 ms, so that the race between the timer and the call cannot be lost.
+/// Without a deadline it does nothing. Takes SIGALRM for the whole process: at most one at a time.
+class Interrupter {
+ public:
+  explicit Interrupter(Deadline deadline);
+  ~Interrupter();
+  Interrupter(const Interrupter&) = delete;
+  Interrupter& operator=(const Interrupter&) = delete;
+
+ private:
+  bool armed_ = false;
+  timer_t timer_{};
+  struct sigaction previous_action_ {};
+  sigset_t previous_mask_{};
+};
+
+}  // namespace drover::os

@@ -1,0 +1,64 @@
+#include "lib/os/spawn.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "lib/os/fd.h"
+
+namespace drover::os {
+namespace {
+
+std::vector<char*> arguments_of(const std::vector<std::string>& command) {
+  std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
+  for (const auto& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  return arguments;
+}
+
+/// What the child writes when it cannot exec; end of file says that it could.
+int read_failure(const Fd& pipe) {
+  int err = 0;
+  ssize_t size;
+  do {
+    size = ::read(pipe.get(), &err, sizeof err);
+  } while (size < 0 && errno == EINTR);
+  return size == sizeof err ? err : 0;
+}
+
+}  // namespace
+
+void exec_command(const std::vector<std::string>& command) {
+  const auto arguments = arguments_of(command);
+  ::execvp(arguments[0], arguments.data());
+  throw ExecError(errno, command[0]);
+}
+
+pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
+  const auto arguments = arguments_of(command);
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(errno, "start", command[0]);
+  const Fd reader(ends[0]);
+  Fd writer(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) throw Error(errno, "start", command[0]);
+  if (child == 0) {
+    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+    ::execvp(arguments[0], arguments.data());
+    const int err = errno;
+    (void)!::write(ends[1], &err, sizeof err);
+    ::_exit(127);
+  }
+  writer.reset();
+  if (const int err = read_failure(reader)) {
+    while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    throw ExecError(err, command[0]);
+  }
+  return child;
+}
+
+}  // namespace drover::os

@@ -1,0 +1,28 @@
+// Starting commands: becoming one, or running one as a child.
+#pragma once
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "lib/os/error.h"
+
+namespace drover::os {
+
+/// The command could not be executed; err() is execve's errno.
+class ExecError : public Error {
+ public:
+  ExecError(int err, const std::string& command) : Error(err, "run", command) {}
+};
+
+/// Becomes the command, found in PATH as the shell finds it: same pid, descriptors, signal mask and
+/// dispositions. Returns only by throwing ExecError.
+[[noreturn]] void exec_command(const std::vector<std::string>& command);
+
+/// Starts the command as a child with the signal mask `mask`. Blocks until it was executed. Throws
+/// ExecError when it could not be, Error when the system has no room for a process.
+pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask);
+
+}  // namespace drover::os

@@ -1,0 +1,73 @@
+"""What every process test gets: the built programs, a folder of its own, and a check that no process
+is left behind."""
+
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.processes import Processes, become_subreaper  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("DROVER_BUILD", ROOT / "build" / "release"))
+CI = os.environ.get("CI") == "true"
+
+
+def pytest_configure(config):
+    become_subreaper()
+
+
+@pytest.fixture
+def folder():
+    """A short path: UNIX sockets have room for 107 bytes."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="drover."))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def processes(folder):
+    environment = {
+        "PATH": f"{BUILD}/tools:{BUILD}/examples/prefork:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LANG": "C.UTF-8",
+    }
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    started = Processes(folder, environment)
+    yield started
+    left = started.end()
+    assert not left, f"the test left processes behind: {left}"
+
+
+@pytest.fixture
+def start(processes):
+    return processes.start
+
+
+@pytest.fixture
+def run(processes):
+    return processes.run
+
+
+@pytest.fixture
+def lock(folder):
+    return folder / "app.pid.lock"
+
+
+def needs(*programs):
+    """A test that lacks one of its parts fails in CI and is skipped, by name, elsewhere."""
+    missing = [name for name in programs if shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
+    if not missing:
+        return
+    message = f"needs {', '.join(missing)} (tests/run.sh installs it)"
+    if CI:
+        pytest.fail(message)
+    pytest.skip(message)

@@ -1,0 +1,204 @@
+"""Processes of a test: started, watched and ended by pid; nothing survives the test."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+
+LIMIT = float(os.environ.get("DROVER_TEST_LIMIT", "20"))
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def become_subreaper():
+    """Orphans of a test become children of this process: they can be found and reaped."""
+    if _libc.prctl(36, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
+
+
+def eventually(condition, what="the condition", limit=LIMIT):
+    """Waits until `condition()` is true and returns its value; fails with `what` at the limit."""
+    end = time.monotonic() + limit
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"gave up after {limit} s waiting for {what}"
+        time.sleep(0.005)
+
+
+def stat(pid):
+    """The fields of /proc/PID/stat after the command, starting with the state; None when gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rsplit(b")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def alive(pid):
+    """Whether the process runs: a zombie does not."""
+    fields = stat(pid)
+    return fields is not None and fields[0] not in (b"Z", b"X")
+
+
+def parent(pid):
+    fields = stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def start_time(pid):
+    fields = stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def children(pid):
+    """Direct children of all of its threads."""
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
+def descendants(pid):
+    found = []
+    for child in children(pid):
+        found.append(child)
+        found += descendants(child)
+    return found
+
+
+def blocked_in(pid):
+    """The kernel function in which the process sleeps, or '' (needs root)."""
+    try:
+        with open(f"/proc/{pid}/wchan") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def in_flock(pid):
+    """Whether some thread of the process is blocked in flock(2)."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/syscall") as file:
+                if file.read().split()[0] == "73":  # flock on x86_64
+                    return True
+        except (OSError, IndexError):
+            pass
+    return False
+
+
+def context_switches(pid):
+    """Voluntary and involuntary switches of all threads: unchanged means not woken."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/status") as file:
+            total += sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+    return total
+
+
+def holders(path):
+    """The pids that hold a flock on the file, by their fdinfo: independent of drover's own code."""
+    wanted = os.stat(path)
+    found = set()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            for fd in os.listdir(f"/proc/{name}/fd"):
+                try:
+                    st = os.stat(f"/proc/{name}/fd/{fd}")
+                    if (st.st_dev, st.st_ino) != (wanted.st_dev, wanted.st_ino):
+                        continue
+                    with open(f"/proc/{name}/fdinfo/{fd}") as file:
+                        if "FLOCK" in file.read():
+                            found.add(int(name))
+                except OSError:
+                    pass
+        except OSError:
+            pass
+    return found
+
+
+class Processes:
+    """Starts processes for one test and proves at its end that none is left."""
+
+    def __init__(self, folder, environment):
+        self.folder = folder
+        self.environment = environment
+        self.before = set(descendants(os.getpid()))
+
+    def start(self, *command, env=None, **options):
+        """A running command: Popen with pipes as text, in the test's folder."""
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("cwd", self.folder)
+        options.setdefault("text", True)
+        return subprocess.Popen(
+            [str(word) for word in command], env={**self.environment, **(env or {})}, **options
+        )
+
+    def run(self, *command, env=None, timeout=LIMIT, **options):
+        """A finished command: CompletedProcess with its output as text."""
+        options.setdefault("capture_output", True)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("cwd", self.folder)
+        options.setdefault("text", True)
+        return subprocess.run(
+            [str(word) for word in command],
+            env={**self.environment, **(env or {})},
+            timeout=timeout,
+            **options,
+        )
+
+    def left(self):
+        """Processes that this test started and that still run."""
+        return [pid for pid in descendants(os.getpid()) if pid not in self.before and alive(pid)]
+
+    def end(self):
+        """Ends and reaps whatever is left, and returns what it was."""
+        left = self.left()
+        lines = []
+        for pid in left:
+            try:
+                with open(f"/proc/{pid}/cmdline") as file:
+                    lines.append(f"{pid} {file.read().replace(chr(0), ' ').strip()}")
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        end = time.monotonic() + LIMIT
+        while self.left() and time.monotonic() < end:
+            for pid in self.left():  # children that appeared between the look and the kill
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            reap()
+            time.sleep(0.002)
+        reap()
+        return lines
+
+
+def reap():
+    """Collects orphans that have ended; children of a Popen are left to it."""
+    for pid in children(os.getpid()):
+        fields = stat(pid)
+        if fields and fields[0] == b"Z" and pid not in _active_popen():
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+
+
+def _active_popen():
+    return {popen.pid for popen in getattr(subprocess, "_active", None) or []}

@@ -1,0 +1,173 @@
+// drover-hold: take a lock that the command and all its children inherit, then become the command.
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+
+#include <fmt/core.h>
+
+#include "lib/cli/message.h"
+#include "lib/cli/program.h"
+#include "lib/flock/guard.h"
+#include "lib/flock/hold.h"
+#include "lib/os/spawn.h"
+
+namespace {
+
+using namespace drover;
+
+const cli::Description kDescription{
+    .name = "drover-hold",
+    .synopsis = "[OPTIONS] LOCK [--] COMMAND [ARG...]",
+    .summary = "Take a shared lock that COMMAND and all its children inherit, then run COMMAND.",
+    .examples = {"drover-hold /run/app/app.pid.lock unicorn -D -c /etc/app/unicorn.rb",
+                 "drover-hold -x -n /run/lock/backup nightly-backup   # at most one of it",
+                 "drover-hold --guard --pidfile /run/app.pid puma     # puma closes descriptors"},
+    .wrapper = true,
+};
+
+struct Arguments {
+  bool exclusive = false;
+  bool no_wait = false;
+  bool new_generation = false;
+  bool guard = false;
+  std::optional<std::chrono::nanoseconds> limit;
+  int busy_code = cli::kNo;
+  std::string placement = "high";
+  std::string mode = "0600";
+  std::string pidfile;
+  int adopted_fd = -1;
+  std::string lock;
+  std::vector<std::string> command;
+};
+
+/// Takes LOCK and the command out of the words that follow the options.
+void read_words(Arguments& arguments, std::vector<std::string> words) {
+  auto next = words.begin();
+  if (!arguments.pidfile.empty()) {
+    arguments.lock = arguments.pidfile + ".lock";
+  } else if (next != words.end() && *next != "--") {
+    arguments.lock = *next++;
+  }
+  if (next != words.end() && *next == "--") ++next;
+  arguments.command.assign(next, words.end());
+
+  if (arguments.adopted_fd >= 0) {
+    if (!arguments.command.empty()) throw cli::UsageError("--adopt takes no command");
+    return;
+  }
+  if (arguments.lock.empty()) throw cli::UsageError("a LOCK, or --pidfile PIDFILE, is needed");
+  if (arguments.command.empty()) throw cli::UsageError("a COMMAND is needed");
+}
+
+bool read_arguments(int argc, char** argv, Arguments& arguments) {
+  cli::Options options(kDescription);
+  auto& app = options.app();
+  options.stop_at_first_word();
+  app.add_flag("-x,--exclusive", arguments.exclusive,
+               "Exclusive: wait until the last process of the previous holder is gone");
+  app.add_flag("-n,--nonblock", arguments.no_wait, "Do not wait for the lock");
+  options.add_duration("-w,--timeout", arguments.limit, "Wait at most TIME for the lock");
+  app.add_option("-E,--conflict-exit-code", arguments.busy_code,
+                 "Exit with CODE when the lock is busy (1)")
+      ->type_name("CODE")
+      ->check(CLI::Range(0, 255));
+  app.add_option("--fd", arguments.placement,
+                 "Descriptor of the lock: high (1025 and up), low, or a number")
+      ->type_name("high|low|N");
+  app.add_option("--mode", arguments.mode, "Mode of a lock file that is made (0600)")
+      ->type_name("OCTAL");
+  app.add_flag("--new", arguments.new_generation,
+               "A fresh generation: wait until nobody holds LOCK, put a new file there");
+  app.add_flag("--guard", arguments.guard,
+               "Stay as parent and keep the lock until the last descendant is gone");
+  app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK")
+      ->type_name("PIDFILE");
+  app.add_option("--adopt", arguments.adopted_fd, "Lock descriptor FD of the caller, and exit")
+      ->type_name("FD")
+      ->check(CLI::Range(0, 1 << 30));
+  if (!options.parse(argc, argv)) return false;
+  read_words(arguments, options.words());
+  return true;
+}
+
+int read_number(const std::string& text, int base, int smallest, int largest,
+                const std::string& what) {
+  int number = -1;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, base);
+  if (error != std::errc{} || end != text.data() + text.size() || number < smallest ||
+      number > largest)
+    throw cli::UsageError(fmt::format("'{}' is no {}", text, what));
+  return number;
+}
+
+/// 3 + LISTEN_FDS: the descriptors below belong to socket activation (sd_listen_fds(3)).
+int first_free_descriptor() {
+  const char* count = std::getenv("LISTEN_FDS");
+  if (count == nullptr) return 3;
+  int number = 0;
+  const std::string_view text(count);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc{} && number > 0 && number < (1 << 20) ? 3 + number : 3;
+}
+
+flock::Patience patience_of(const Arguments& arguments) {
+  if (arguments.no_wait || (arguments.limit && arguments.limit->count() == 0))
+    return flock::Patience::none();
+  if (arguments.limit)
+    return flock::Patience::until(std::chrono::steady_clock::now() + *arguments.limit);
+  return flock::Patience::forever();
+}
+
+flock::HoldRequest request_of(const Arguments& arguments) {
+  flock::HoldRequest request;
+  request.path = arguments.lock;
+  request.mode = arguments.exclusive ? flock::Mode::exclusive : flock::Mode::shared;
+  request.patience = patience_of(arguments);
+  request.new_generation = arguments.new_generation;
+  request.first_free = first_free_descriptor();
+  request.file_mode = static_cast<mode_t>(
+      read_number(arguments.mode, 8, 0, 0777, "mode, such as 0640"));
+  if (arguments.placement == "low") {
+    request.placement.kind = flock::Placement::Kind::low;
+  } else if (arguments.placement != "high") {
+    request.placement = {flock::Placement::Kind::exactly,
+                         read_number(arguments.placement, 10, request.first_free, 1 << 30,
+                                     "descriptor that is free for a lock")};
+  }
+  if (const char* fd = std::getenv("DROVER_LOCK_FD")) request.inherited_fd = std::atoi(fd);
+  return request;
+}
+
+int say_busy(const Arguments& arguments, flock::Acquired acquired) {
+  cli::say(cli::Level::notice,
+           fmt::format("cannot lock '{}': {}", arguments.lock,
+                       acquired == flock::Acquired::busy ? "it is held by another process"
+                                                         : "still held at the time limit"));
+  return arguments.busy_code;
+}
+
+int run(int argc, char** argv) {
+  Arguments arguments;
+  if (!read_arguments(argc, argv, arguments)) return cli::kDone;
+  const flock::HoldRequest request = request_of(arguments);
+  if (arguments.adopted_fd >= 0) {
+    const auto acquired =
+        flock::adopt(arguments.adopted_fd, arguments.lock, request.mode, request.patience);
+    return acquired == flock::Acquired::yes ? cli::kDone : say_busy(arguments, acquired);
+  }
+  const flock::Hold hold = flock::hold(request);
+  if (hold.acquired != flock::Acquired::yes) return say_busy(arguments, hold.acquired);
+  for (const auto& warning : hold.warnings) cli::say(cli::Level::warning, warning);
+  ::setenv("DROVER_LOCK", hold.path.c_str(), 1);
+  ::setenv("DROVER_LOCK_FD", std::to_string(hold.fd.get()).c_str(), 1);
+  if (arguments.guard) return flock::guard(arguments.command).shell_code();
+  os::exec_command(arguments.command);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return cli::run_main(kDescription, [&] { return run(argc, argv); });
+}
