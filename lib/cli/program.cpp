@@ -45,7 +45,9 @@ std::string option_line(const CLI::Option& option) {
     names += (names.empty() ? "-" : ", -") + name;
   for (const auto& name : option.get_lnames())
     names += (names.empty() ? "    --" : ", --") + name;
-  const std::string type = option.get_type_name();
+  // Behind the colon CLI11 adds the check's own words.
+  const std::string full_type = option.get_type_name();
+  const std::string type = full_type.substr(0, full_type.find(':'));
   if (!type.empty() && option.get_items_expected_max() > 0) names += " " + type;
   std::string line = fmt::format("  {:<22}", names);
   if (line.size() >= kTextColumn) {

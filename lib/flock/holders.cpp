@@ -38,14 +38,22 @@ void read_lock(HeldFd& held, const std::string& fdinfo) {
   }
 }
 
-/// The file behind an entry of a /proc/PID/fd folder. 0, or an errno value.
-int identify(int folder, int fd, os::FileId& id) {
+/// The file behind an entry of a /proc/PID/fd folder.
+struct Entry {
+  int err = 0;  ///< an errno value: closed meanwhile, or not ours to look at
+  os::FileId id;
+  bool deleted = false;
+};
+
+Entry identify(int folder, int fd) {
   std::array<char, 16> name{};
   std::to_chars(name.begin(), name.end() - 1, fd);
   struct statx st {};
-  if (::statx(folder, name.data(), AT_STATX_DONT_SYNC, STATX_INO, &st) != 0) return errno;
-  id = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino};
-  return 0;
+  constexpr unsigned kWanted = STATX_INO | STATX_TYPE | STATX_NLINK;
+  if (::statx(folder, name.data(), AT_STATX_DONT_SYNC, kWanted, &st) != 0) return {.err = errno, .id = {}, .deleted = false};
+  return {.err = 0,
+          .id = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino},
+          .deleted = S_ISREG(st.stx_mode) && st.stx_nlink == 0};
 }
 
 /// Looks through one descriptor table, /proc/PID or /proc/PID/task/TID. False when it was empty.
@@ -57,14 +65,15 @@ bool look_in(const std::string& table, Files files, Opened& opened) {
   }
   bool any = false;
   for (int fd; (fd = dir.next()) >= 0; any = true) {
-    os::FileId id;
-    const int err = identify(dir.fd(), fd, id);
-    if (err == EACCES || err == EPERM) {
+    const Entry entry = identify(dir.fd(), fd);
+    if (entry.err == EACCES || entry.err == EPERM) {
       opened.readable = false;
       return true;
     }
-    if (err != 0 || !std::binary_search(files.begin(), files.end(), id)) continue;  // closed meanwhile, or another file
-    opened.fds.push_back({.fd = fd, .file = id, .mode = {}, .taker = 0});
+    if (entry.err != 0) continue;  // closed meanwhile
+    if (entry.deleted) opened.deleted.push_back(fd);
+    if (!std::binary_search(files.begin(), files.end(), entry.id)) continue;
+    opened.fds.push_back({.fd = fd, .file = entry.id, .mode = {}, .taker = 0});
     read_lock(opened.fds.back(), fmt::format("{}/fdinfo/{}", table, fd));
   }
   std::sort(opened.fds.begin(), opened.fds.end(),
@@ -99,7 +108,7 @@ size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)
   for (const pid_t pid : os::all_processes()) {
     const Opened opened = look_at(pid, files);
     if (!opened.readable) ++unreadable;
-    if (!opened.fds.empty()) visit(pid, opened);
+    if (!opened.fds.empty() || !opened.deleted.empty()) visit(pid, opened);
   }
   return unreadable;
 }
@@ -112,11 +121,11 @@ std::vector<LockAbove> locks_held_above() {
     os::NumberedDir dir(fmt::format("/proc/{}/fd", pid));
     if (!dir) continue;
     for (int fd; (fd = dir.next()) >= 0;) {
-      os::FileId id;
-      if (identify(dir.fd(), fd, id) != 0) continue;
+      const Entry entry = identify(dir.fd(), fd);
+      if (entry.err != 0) continue;
       HeldFd held;
       read_lock(held, fmt::format("/proc/{}/fdinfo/{}", pid, fd));
-      if (held.mode) locks.push_back({pid, id});
+      if (held.mode) locks.push_back({pid, entry.id});
     }
   }
   return locks;

@@ -16,24 +16,24 @@ namespace {
 
 constexpr const char* kStartHint = "--start TIME waits for the first holder";
 
-/// The first process that holds a file which was deleted from `path`; 0 for none.
-pid_t holder_of_deleted(const std::string& path) {
+/// The first process that has a file open which was deleted from `path`; 0 for none.
+pid_t opener_of_deleted(const std::string& path) {
   const std::string gone = os::absolute(path) + " (deleted)";
   std::string target(gone.size() + 1, '\0');
-  for (const pid_t pid : os::all_processes()) {
-    os::NumberedDir dir(fmt::format("/proc/{}/fd", pid));
-    if (!dir) continue;
-    for (int fd; (fd = dir.next()) >= 0;) {
-      const ssize_t size =
-          ::readlinkat(dir.fd(), std::to_string(fd).c_str(), target.data(), target.size());
-      if (size == static_cast<ssize_t>(gone.size()) && target.starts_with(gone)) return pid;
+  pid_t first = 0;
+  visit_openers({}, [&](pid_t pid, const Opened& opened) {
+    for (const int fd : opened.deleted) {
+      const std::string link = fmt::format("/proc/{}/fd/{}", pid, fd);
+      const ssize_t size = ::readlink(link.c_str(), target.data(), target.size());
+      const bool same = size == static_cast<ssize_t>(gone.size()) && target.starts_with(gone);
+      if (same && first == 0) first = pid;
     }
-  }
-  return 0;
+  });
+  return first;
 }
 
 [[noreturn]] void throw_not_held(const std::string& path, const char* reason) {
-  const pid_t pid = holder_of_deleted(path);
+  const pid_t pid = opener_of_deleted(path);
   throw Error::because(
       ENOENT, "wait for", path, reason,
       pid == 0 ? kStartHint

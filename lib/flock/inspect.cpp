@@ -1,0 +1,257 @@
+#include "lib/flock/inspect.h"
+
+#include <fmt/core.h>
+#include <linux/kcmp.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <map>
+
+#include "lib/flock/generation.h"
+#include "lib/flock/lock_file.h"
+#include "lib/flock/wait.h"
+#include "lib/os/error.h"
+#include "lib/os/procfs.h"
+
+namespace drover::flock {
+namespace {
+
+struct Target {
+  std::string path;
+  os::FileId id;
+  std::string deleted_name;  ///< what /proc/PID/fd/N says of a file deleted from the path
+};
+
+double seconds_since_boot() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
+std::string command_line(pid_t pid, const std::string& comm) {
+  std::string text = os::read_proc(fmt::format("/proc/{}/cmdline", pid), 4096);
+  // A server that sets its title leaves the rest of its argument area as zeros.
+  while (!text.empty() && (text.back() == '\0' || text.back() == ' ')) text.pop_back();
+  std::replace(text.begin(), text.end(), '\0', ' ');
+  return text.empty() ? "[" + comm + "]" : text;
+}
+
+/// The path in the unified hierarchy ("0::"), or in systemd's own on a hybrid machine.
+std::string cgroup_path(pid_t pid) {
+  const std::string text = os::read_proc(fmt::format("/proc/{}/cgroup", pid), 1 << 14);
+  std::string found;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = std::string_view(text).substr(at, end - at);
+    const auto systemd = line.find(":name=systemd:");
+    if (systemd != std::string_view::npos) return std::string(line.substr(systemd + 14));
+    if (line.starts_with("0::")) found = line.substr(3);
+    at = end + 1;
+  }
+  return found;
+}
+
+bool link_is_deleted(pid_t pid, const char* name) {
+  std::array<char, 4096> target;
+  const ssize_t size =
+      ::readlink(fmt::format("/proc/{}/{}", pid, name).c_str(), target.data(), target.size());
+  return size > 0 &&
+         std::string_view(target.data(), static_cast<size_t>(size)).ends_with(" (deleted)");
+}
+
+Opener describe(pid_t pid, std::vector<HeldFd> fds) {
+  Opener opener;
+  opener.pid = pid;
+  opener.fds = std::move(fds);
+  struct stat st {};
+  if (::stat(fmt::format("/proc/{}", pid).c_str(), &st) == 0) opener.uid = st.st_uid;
+  const auto stat = os::read_stat(pid);
+  if (!stat) return opener;
+  opener.parent = stat->parent;
+  const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
+  opener.age_s = std::max(0.0, seconds_since_boot() - static_cast<double>(stat->start) / ticks);
+  opener.command = command_line(pid, stat->command);
+  opener.cgroup = cgroup_path(pid);
+  opener.unit = unit_of(opener.cgroup);
+  opener.folder_deleted = link_is_deleted(pid, "cwd");
+  opener.executable_deleted = link_is_deleted(pid, "exe");
+  return opener;
+}
+
+/// One holder's descriptor, for sorting by open file description.
+struct Share {
+  pid_t pid;
+  HeldFd held;
+};
+
+/// kcmp(2) tells whether two descriptors share one description, and orders them: 0 equal, 1 less.
+long compare(const Share& a, const Share& b) {
+  return ::syscall(SYS_kcmp, a.pid, b.pid, KCMP_FILE, a.held.fd, b.held.fd);
+}
+
+/// Shares that belong together become neighbours. Where the kernel does not let us compare, those
+/// with the same taker and mode count as one.
+std::vector<std::vector<Share>> group(std::vector<Share> shares) {
+  std::vector<std::vector<Share>> groups;
+  const auto comparable = [](const Share& share) { return compare(share, share) == 0; };
+  const auto first_other = std::stable_partition(shares.begin(), shares.end(), comparable);
+  std::stable_sort(shares.begin(), first_other,
+                   [](const Share& a, const Share& b) { return compare(a, b) == 1; });
+  for (auto at = shares.begin(); at != first_other; ++at) {
+    if (groups.empty() || compare(groups.back().front(), *at) != 0) groups.emplace_back();
+    groups.back().push_back(*at);
+  }
+  std::map<std::pair<pid_t, std::optional<LockMode>>, std::vector<Share>> by_taker;
+  for (auto at = first_other; at != shares.end(); ++at)
+    by_taker[{at->held.taker, at->held.mode}].push_back(*at);
+  for (auto& [key, members] : by_taker) groups.push_back(std::move(members));
+  return groups;
+}
+
+Description make_description(const std::vector<Share>& shares) {
+  Description description;
+  description.mode = shares.front().held.mode.value_or(LockMode::shared);
+  description.taker = shares.front().held.taker;
+  description.taker_alive = description.taker > 0 && os::read_stat(description.taker).has_value();
+  std::map<pid_t, std::vector<HeldFd>> by_process;
+  for (const Share& share : shares) by_process[share.pid].push_back(share.held);
+  for (auto& [pid, fds] : by_process) description.holders.push_back(describe(pid, std::move(fds)));
+  return description;
+}
+
+/// The processes of the "->" rows of /proc/locks, for any file with this inode number.
+std::vector<pid_t> blocked_processes(ino_t inode) {
+  std::vector<pid_t> pids;
+  const std::string text = os::read_proc("/proc/locks", 1 << 24);
+  const std::string wanted = fmt::format(":{} ", inode);
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = std::string_view(text).substr(at, end - at);
+    at = end + 1;
+    if (line.find("-> FLOCK") == std::string_view::npos) continue;
+    const auto colon = line.find(wanted);
+    if (colon == std::string_view::npos) continue;
+    // "... WRITE 812 fe:00:527443 0 EOF": the pid is the word before the device.
+    const auto device = line.rfind(' ', colon);
+    const auto number = line.rfind(' ', device - 1);
+    pid_t pid = 0;
+    std::from_chars(line.data() + number + 1, line.data() + device, pid);
+    if (pid > 0) pids.push_back(pid);
+  }
+  return pids;
+}
+
+class Inspection {
+ public:
+  explicit Inspection(const std::vector<std::string>& paths) {
+    for (const auto& path : paths) {
+      const auto file = LockFile::open(path);
+      if (!file) throw Error::because(ENOENT, "look at", path, "there is no such lock file");
+      targets_.push_back({path, file->id(), os::absolute(path) + " (deleted)"});
+      files_.push_back(file->id());
+      reports_.emplace_back();
+      reports_.back().path = path;
+      reports_.back().generation = generation_of(*file).value_or(0);
+    }
+    std::sort(files_.begin(), files_.end());
+  }
+
+  std::vector<LockReport> run() {
+    scan();
+    for (size_t at = 0; at < targets_.size(); ++at) finish(targets_[at], reports_[at]);
+    return std::move(reports_);
+  }
+
+ private:
+  void scan() {
+    uninspected_ = visit_openers(files_, [this](pid_t pid, const Opened& opened) {
+      if (pid == ::getpid()) return;
+      for (const HeldFd& held : opened.fds) {
+        auto& found = found_[held.file];
+        (held.mode ? found.holding : found.open).push_back({pid, held});
+      }
+      for (const int fd : opened.deleted) note_deleted(pid, fd);
+    });
+  }
+
+  void note_deleted(pid_t pid, int fd) {
+    std::array<char, 4096> name;
+    const ssize_t size =
+        ::readlink(fmt::format("/proc/{}/fd/{}", pid, fd).c_str(), name.data(), name.size());
+    if (size <= 0) return;
+    const std::string_view text(name.data(), static_cast<size_t>(size));
+    for (size_t at = 0; at < targets_.size(); ++at) {
+      auto& stale = reports_[at].stale;
+      if (text == targets_[at].deleted_name && (stale.empty() || stale.back() != pid))
+        stale.push_back(pid);
+    }
+  }
+
+  void finish(const Target& target, LockReport& report) {
+    auto& found = found_[target.id];
+    report.uninspected = uninspected_;
+    for (const auto& shares : group(std::move(found.holding)))
+      report.descriptions.push_back(make_description(shares));
+    std::sort(report.descriptions.begin(), report.descriptions.end(),
+              [](const Description& a, const Description& b) {
+                return a.holders.front().pid < b.holders.front().pid;
+              });
+    const auto blocked = blocked_processes(target.id.ino);
+    for (const Share& share : found.open) {
+      const bool waits = std::find(blocked.begin(), blocked.end(), share.pid) != blocked.end();
+      (waits ? report.waiting : report.open).push_back(describe(share.pid, {share.held}));
+    }
+    auto file = LockFile::open(target.path);
+    report.held = !report.descriptions.empty() || (file && is_held(*file));
+  }
+
+  struct Found {
+    std::vector<Share> holding;
+    std::vector<Share> open;
+  };
+
+  std::vector<Target> targets_;
+  std::vector<os::FileId> files_;
+  std::map<os::FileId, Found> found_;
+  std::vector<LockReport> reports_;
+  size_t uninspected_ = 0;
+};
+
+}  // namespace
+
+size_t LockReport::holder_count() const {
+  std::vector<pid_t> pids;
+  for (const auto& description : descriptions)
+    for (const auto& holder : description.holders) pids.push_back(holder.pid);
+  std::sort(pids.begin(), pids.end());
+  return static_cast<size_t>(std::unique(pids.begin(), pids.end()) - pids.begin());
+}
+
+std::string unit_of(const std::string& cgroup) {
+  for (size_t end = cgroup.size(); end > 0;) {
+    const size_t slash = cgroup.rfind('/', end - 1);
+    const size_t begin = slash == std::string::npos ? 0 : slash + 1;
+    const std::string part = cgroup.substr(begin, end - begin);
+    if (part.ends_with(".service") || part.ends_with(".scope")) return part;
+    if (slash == std::string::npos) break;
+    end = slash;
+  }
+  return {};
+}
+
+std::vector<LockReport> inspect(const std::vector<std::string>& paths) {
+  auto reports = Inspection(paths).run();
+  // A lock that is held by nobody in sight: perhaps a process was forked behind the pass.
+  const bool unseen = std::any_of(reports.begin(), reports.end(), [](const LockReport& report) {
+    return report.held && report.descriptions.empty();
+  });
+  return unseen ? Inspection(paths).run() : reports;
+}
+
+}  // namespace drover::flock

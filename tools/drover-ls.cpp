@@ -1,0 +1,76 @@
+// drover-ls: show who holds a lock: the living processes.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <set>
+
+#include "lib/cli/message.h"
+#include "lib/cli/program.h"
+#include "tools/ls_output.h"
+
+namespace {
+
+using namespace drover;
+
+const cli::Description kDescription{
+    .name = "drover-ls",
+    .synopsis = "[OPTIONS] LOCK...",
+    .summary = "Show which living processes hold LOCK. Exit 0 when it is held, 1 when it is free.",
+    .examples = {"drover-ls --tree /run/app/app.pid.lock",
+                 "drover-ls --json app.pid.lock | jq '.locks[].descriptions[].holders[].pid'",
+                 "drover-ls -q app.pid.lock && echo 'it runs'"},
+};
+
+struct Arguments {
+  std::vector<std::string> paths;
+  ls::Style style;
+  bool json = false;
+  bool pids = false;
+};
+
+bool read_arguments(int argc, char** argv, Arguments& arguments) {
+  cli::Options options(kDescription);
+  auto& app = options.app();
+  auto* tree = app.add_flag("--tree", arguments.style.tree, "Show the processes as a tree");
+  auto* json = app.add_flag("--json", arguments.json, "Write one JSON object");
+  auto* pids = app.add_flag("--pids", arguments.pids, "Write only the holders' pids, one a line");
+  app.add_flag("--open", arguments.style.open,
+               "List who has LOCK open without holding it, too");
+  app.add_flag("--waiters", arguments.style.waiters, "List who is blocked waiting for LOCK, too");
+  app.add_option("LOCK", arguments.paths)->type_name("");
+  json->excludes(tree)->excludes(pids);
+  tree->excludes(pids);
+  if (!options.parse(argc, argv)) return false;
+  if (arguments.paths.empty()) throw cli::UsageError("at least one LOCK is needed");
+  return true;
+}
+
+std::string pid_lines(const std::vector<flock::LockReport>& reports) {
+  std::set<pid_t> pids;
+  for (const auto& report : reports)
+    for (const auto& description : report.descriptions)
+      for (const auto& holder : description.holders) pids.insert(holder.pid);
+  std::string text;
+  for (const pid_t pid : pids) text += fmt::format("{}\n", pid);
+  return text;
+}
+
+int run(int argc, char** argv) {
+  Arguments arguments;
+  if (!read_arguments(argc, argv, arguments)) return cli::kDone;
+  const auto reports = flock::inspect(arguments.paths);
+  if (cli::verbosity() != cli::Verbosity::quiet) {
+    fmt::print("{}", arguments.json   ? ls::as_json(reports, arguments.style)
+                     : arguments.pids ? pid_lines(reports)
+                                      : ls::as_text(reports, arguments.style));
+  }
+  const bool all_held = std::all_of(reports.begin(), reports.end(),
+                                    [](const flock::LockReport& report) { return report.held; });
+  return all_held ? cli::kDone : cli::kNo;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return cli::run_main(kDescription, [&] { return run(argc, argv); });
+}
