@@ -1,10 +1,9 @@
 // drover-hold: take a lock that the command and all its children inherit, then become the command.
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <cstdlib>
-
-#include <fmt/core.h>
 
 #include "lib/cli/message.h"
 #include "lib/cli/program.h"
@@ -81,8 +80,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
                "A fresh generation: wait until nobody holds LOCK, put a new file there");
   app.add_flag("--guard", arguments.guard,
                "Stay as parent and keep the lock until the last descendant is gone");
-  app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK")
-      ->type_name("PIDFILE");
+  app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK")->type_name("PIDFILE");
   app.add_option("--adopt", arguments.adopted_fd, "Lock descriptor FD of the caller, and exit")
       ->type_name("FD")
       ->check(CLI::Range(0, 1 << 30));
@@ -94,8 +92,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
 int read_number(const std::string& text, int base, int smallest, int largest,
                 const std::string& what) {
   int number = -1;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), number, base);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
   if (error != std::errc{} || end != text.data() + text.size() || number < smallest ||
       number > largest)
     throw cli::UsageError(fmt::format("'{}' is no {}", text, what));
@@ -127,8 +124,8 @@ flock::HoldRequest request_of(const Arguments& arguments) {
   request.patience = patience_of(arguments);
   request.new_generation = arguments.new_generation;
   request.first_free = first_free_descriptor();
-  request.file_mode = static_cast<mode_t>(
-      read_number(arguments.mode, 8, 0, 0777, "mode, such as 0640"));
+  request.file_mode =
+      static_cast<mode_t>(read_number(arguments.mode, 8, 0, 0777, "mode, such as 0640"));
   if (arguments.placement == "low") {
     request.placement.kind = flock::Placement::Kind::low;
   } else if (arguments.placement != "high") {
@@ -159,7 +156,8 @@ int run(int argc, char** argv) {
   }
   const flock::Hold hold = flock::hold(request);
   if (hold.acquired != flock::Acquired::yes) return say_busy(arguments, hold.acquired);
-  for (const auto& warning : hold.warnings) cli::say(cli::Level::warning, warning);
+  for (const auto& warning : hold.warnings)
+    cli::say(cli::Level::warning, warning);
   ::setenv("DROVER_LOCK", hold.path.c_str(), 1);
   ::setenv("DROVER_LOCK_FD", std::to_string(hold.fd.get()).c_str(), 1);
   if (arguments.guard) return flock::guard(arguments.command).shell_code();

@@ -34,8 +34,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   auto* tree = app.add_flag("--tree", arguments.style.tree, "Show the processes as a tree");
   auto* json = app.add_flag("--json", arguments.json, "Write one JSON object");
   auto* pids = app.add_flag("--pids", arguments.pids, "Write only the holders' pids, one a line");
-  app.add_flag("--open", arguments.style.open,
-               "List who has LOCK open without holding it, too");
+  app.add_flag("--open", arguments.style.open, "List who has LOCK open without holding it, too");
   app.add_flag("--waiters", arguments.style.waiters, "List who is blocked waiting for LOCK, too");
   app.add_option("LOCK", arguments.paths)->type_name("");
   json->excludes(tree)->excludes(pids);
@@ -49,9 +48,11 @@ std::string pid_lines(const std::vector<flock::LockReport>& reports) {
   std::set<pid_t> pids;
   for (const auto& report : reports)
     for (const auto& description : report.descriptions)
-      for (const auto& holder : description.holders) pids.insert(holder.pid);
+      for (const auto& holder : description.holders)
+        pids.insert(holder.pid);
   std::string text;
-  for (const pid_t pid : pids) text += fmt::format("{}\n", pid);
+  for (const pid_t pid : pids)
+    text += fmt::format("{}\n", pid);
   return text;
 }
 

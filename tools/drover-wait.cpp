@@ -1,4 +1,5 @@
-// drover-wait: block until every holder of a lock has exited; on the way, pass signals to the master.
+// drover-wait: block until every holder of a lock has exited; on the way, pass signals to the
+// master.
 #include <fmt/core.h>
 
 #include "lib/cli/message.h"

@@ -18,7 +18,8 @@ const char* mode_text(const std::optional<LockMode>& mode) {
 
 Json as_json(const Opener& opener) {
   Json fds = Json::array();
-  for (const auto& held : opener.fds) fds.push_back({{"fd", held.fd}, {"mode", mode_text(held.mode)}});
+  for (const auto& held : opener.fds)
+    fds.push_back({{"fd", held.fd}, {"mode", mode_text(held.mode)}});
   return {{"pid", opener.pid},
           {"ppid", opener.parent},
           {"uid", opener.uid},
@@ -34,14 +35,16 @@ Json as_json(const Opener& opener) {
 
 Json as_json(const std::vector<Opener>& openers) {
   Json list = Json::array();
-  for (const auto& opener : openers) list.push_back(as_json(opener));
+  for (const auto& opener : openers)
+    list.push_back(as_json(opener));
   return list;
 }
 
 Json as_json(const flock::LockReport& report, const Style& style) {
   std::vector<const Opener*> holders;
   for (const auto& description : report.descriptions)
-    for (const auto& holder : description.holders) holders.push_back(&holder);
+    for (const auto& holder : description.holders)
+      holders.push_back(&holder);
   auto roles = herd::roles_of(holders);
 
   Json descriptions = Json::array();
@@ -74,7 +77,8 @@ Json as_json(const flock::LockReport& report, const Style& style) {
 
 std::string as_json(const std::vector<flock::LockReport>& reports, const Style& style) {
   Json locks = Json::array();
-  for (const auto& report : reports) locks.push_back(as_json(report, style));
+  for (const auto& report : reports)
+    locks.push_back(as_json(report, style));
   const Json object = {{"v", 1}, {"locks", std::move(locks)}};
   return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -44,11 +44,13 @@ std::string align(const std::vector<Row>& rows) {
   std::vector<size_t> widths;
   for (const Row& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (size_t at = 0; at + 1 < row.size(); ++at) widths[at] = std::max(widths[at], row[at].size());
+    for (size_t at = 0; at + 1 < row.size(); ++at)
+      widths[at] = std::max(widths[at], row[at].size());
   }
   std::string text;
   for (const Row& row : rows) {
-    for (size_t at = 0; at + 1 < row.size(); ++at) text += fmt::format("{:<{}}  ", row[at], widths[at]);
+    for (size_t at = 0; at + 1 < row.size(); ++at)
+      text += fmt::format("{:<{}}  ", row[at], widths[at]);
     text += row.back() + "\n";
   }
   return text;
@@ -59,7 +61,8 @@ class Table {
   Table(const LockReport& report, bool tree) : report_(report), tree_(tree) {
     std::vector<const Opener*> holders;
     for (const auto& description : report.descriptions)
-      for (const auto& holder : description.holders) holders.push_back(&holder);
+      for (const auto& holder : description.holders)
+        holders.push_back(&holder);
     roles_ = herd::roles_of(holders);
   }
 
@@ -67,7 +70,8 @@ class Table {
     rows_ = {{"PID", "PPID", "USER", "AGE", "FD", "TOOK", "ROLE", "UNIT", "COMMAND"}};
     for (const auto& description : report_.descriptions) {
       std::set<pid_t> here;
-      for (const auto& holder : description.holders) here.insert(holder.pid);
+      for (const auto& holder : description.holders)
+        here.insert(holder.pid);
       for (const auto& holder : description.holders) {
         if (!tree_) {
           add(description, holder, 0);
@@ -90,12 +94,11 @@ class Table {
   void add(const flock::Description& description, const Opener& holder, int depth) {
     const std::string indent =
         depth == 0 ? "" : fmt::format("{:{}}\\_ ", "", 2 * (static_cast<size_t>(depth) - 1));
-    rows_.push_back({std::to_string(holder.pid), std::to_string(holder.parent),
-                     os::user_name(holder.uid), age_text(holder.age_s), fd_text(holder),
-                     holder.pid == description.taker ? "*" : "",
-                     std::string(to_string(roles_[holder.pid])),
-                     holder.unit.empty() ? "-" : printable(holder.unit),
-                     indent + printable(holder.command)});
+    rows_.push_back(
+        {std::to_string(holder.pid), std::to_string(holder.parent), os::user_name(holder.uid),
+         age_text(holder.age_s), fd_text(holder), holder.pid == description.taker ? "*" : "",
+         std::string(to_string(roles_[holder.pid])),
+         holder.unit.empty() ? "-" : printable(holder.unit), indent + printable(holder.command)});
   }
 
   const LockReport& report_;

@@ -8,8 +8,8 @@
 
 namespace drover::cli {
 
-/// Seconds without a unit; units ms, s, m, h, d; a fraction is allowed, a sign is not. Empty when it
-/// is none, or longer than 1000 days.
+/// Seconds without a unit; units ms, s, m, h, d; a fraction is allowed, a sign is not. Empty when
+/// it is none, or longer than 1000 days.
 std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text);
 
 /// "250 ms", "5 s", "2 min", as a message says it.

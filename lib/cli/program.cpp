@@ -58,7 +58,8 @@ std::string option_line(const CLI::Option& option) {
   return line + wrap(option.get_description()) + "\n";
 }
 
-/// An open descriptor in the wrong direction: reading or writing fails as it does when it is closed.
+/// An open descriptor in the wrong direction: reading or writing fails as it does when it is
+/// closed.
 void fill_standard_streams() {
   for (int fd = 0; fd <= 2; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) continue;
@@ -77,13 +78,12 @@ int report(const Error& error, bool wrapper) {
 Options::Options(Description description)
     : description_(std::move(description)), app_(description_.summary, description_.name) {
   app_.set_help_flag("-h,--help", "Show this help and exit");
-  app_.set_version_flag("--version",
-                        fmt::format("{} (drover) {}", description_.name, kVersion),
+  app_.set_version_flag("--version", fmt::format("{} (drover) {}", description_.name, kVersion),
                         "Show the version and exit");
-  app_.add_flag_callback("-q,--quiet", [] { set_verbosity(Verbosity::quiet); },
-                         "Say nothing but errors and warnings");
-  app_.add_flag_callback("-v,--verbose", [] { set_verbosity(Verbosity::verbose); },
-                         "Say each step");
+  app_.add_flag_callback(
+      "-q,--quiet", [] { set_verbosity(Verbosity::quiet); }, "Say nothing but errors and warnings");
+  app_.add_flag_callback(
+      "-v,--verbose", [] { set_verbosity(Verbosity::verbose); }, "Say each step");
   app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
@@ -117,7 +117,8 @@ bool Options::parse(int argc, char** argv) {
 std::string Options::help() const {
   std::string text = fmt::format("Usage: {} {}\n{}\n\nExamples:\n", description_.name,
                                  description_.synopsis, description_.summary);
-  for (const auto& example : description_.examples) text += "  " + example + "\n";
+  for (const auto& example : description_.examples)
+    text += "  " + example + "\n";
   text += "\nOptions:\n";
   const auto options = app_.get_options();
   const auto is_common = [](const CLI::Option* option) {

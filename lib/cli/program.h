@@ -1,5 +1,5 @@
-// What every program shares: options by CLI11 in one form of help, and one place that turns what was
-// thrown into a line and an exit code.
+// What every program shares: options by CLI11 in one form of help, and one place that turns what
+// was thrown into a line and an exit code.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -36,7 +36,8 @@ class Options {
   /// For add_option and add_flag.
   CLI::App& app() { return app_; }
   /// An option with a duration as its value.
-  CLI::Option* add_duration(const std::string& names, std::optional<std::chrono::nanoseconds>& value,
+  CLI::Option* add_duration(const std::string& names,
+                            std::optional<std::chrono::nanoseconds>& value,
                             const std::string& text);
   /// Options end at the first word that is none; what follows is in words().
   void stop_at_first_word() { app_.prefix_command(); }
@@ -55,8 +56,8 @@ class Options {
 };
 
 /// Runs `body`, prints what it throws as one line, and returns the exit code of the process. Opens
-/// /dev/null in place of closed standard streams, so that no file of ours takes their numbers; it is
-/// close-on-exec, and a command finds them closed again.
+/// /dev/null in place of closed standard streams, so that no file of ours takes their numbers; it
+/// is close-on-exec, and a command finds them closed again.
 int run_main(const Description& description, const std::function<int()>& body);
 
 }  // namespace drover::cli

@@ -13,8 +13,8 @@
 namespace drover::flock {
 namespace {
 
-constexpr uint32_t kEvents =
-    IN_CREATE | IN_MOVED_TO | IN_OPEN | IN_ATTRIB | IN_CLOSE_NOWRITE | IN_DELETE_SELF | IN_MOVE_SELF;
+constexpr uint32_t kEvents = IN_CREATE | IN_MOVED_TO | IN_OPEN | IN_ATTRIB | IN_CLOSE_NOWRITE |
+                             IN_DELETE_SELF | IN_MOVE_SELF;
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr int kLooks = 5;
 

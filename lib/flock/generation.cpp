@@ -37,7 +37,8 @@ LockFile write_draft(const Draft& draft, mode_t file_mode, unsigned number) {
   LockFile file = LockFile::open_or_create(draft.path(), file_mode);
   const os::Fd writer = os::try_open(draft.path(), O_WRONLY | O_NOFOLLOW);
   const std::string text = fmt::format("{}{}\n", kWord, number);
-  if (!writer || ::write(writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+  if (!writer ||
+      ::write(writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     throw Error(errno == 0 ? ENOSPC : errno, "write lock file", draft.path());
   return file;
 }

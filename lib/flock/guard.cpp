@@ -39,7 +39,8 @@ class Guard {
       ::kill(command_, info.si_signo);
       return;
     }
-    for (const pid_t child : os::children_of(::getpid())) ::kill(child, info.si_signo);
+    for (const pid_t child : os::children_of(::getpid()))
+      ::kill(child, info.si_signo);
   }
 
   [[nodiscard]] os::ExitStatus status() const { return status_; }

@@ -9,8 +9,9 @@
 namespace drover::flock {
 
 /// Runs the command as a child of this process, which keeps its own copy of the lock's descriptor
-/// and, as a child subreaper (PR_SET_CHILD_SUBREAPER(2const)), adopts every descendant that loses its
-/// parent. Blocks until the last descendant has been reaped; returns how the command itself ended.
+/// and, as a child subreaper (PR_SET_CHILD_SUBREAPER(2const)), adopts every descendant that loses
+/// its parent. Blocks until the last descendant has been reaped; returns how the command itself
+/// ended.
 ///
 /// Every signal that can be caught is passed on: to the command while it lives, afterwards to the
 /// children that were adopted. A signal that the terminal sent to the whole process group is not

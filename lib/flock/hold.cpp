@@ -36,17 +36,18 @@ os::Fd place(const LockFile& file, const HoldRequest& request, Hold& result) {
     const int number = request.placement.number;
     if (os::is_open(number)) throw Error(EBUSY, "use descriptor", std::to_string(number));
     os::Fd fd = os::duplicate(file.fd(), number, true);
-    if (!fd) throw Error(errno, "use descriptor", std::to_string(number),
-                         errno == EINVAL ? "it is above the limit of descriptors (ulimit -Hn)" : "");
+    if (!fd)
+      throw Error(errno, "use descriptor", std::to_string(number),
+                  errno == EINVAL ? "it is above the limit of descriptors (ulimit -Hn)" : "");
     return fd;
   }
   if (request.placement.kind == Placement::Kind::high) {
     os::Fd fd = os::duplicate(file.fd(), std::max(kFirstHigh, first), true);
     if (fd) return fd;
-    result.warnings.push_back(
-        fmt::format("no descriptor above {} can be had (ulimit -Hn): using a low one, which unicorn "
-                    "closes when it re-executes itself",
-                    kFirstHigh - 1));
+    result.warnings.push_back(fmt::format(
+        "no descriptor above {} can be had (ulimit -Hn): using a low one, which unicorn "
+        "closes when it re-executes itself",
+        kFirstHigh - 1));
   }
   os::Fd fd = os::duplicate(file.fd(), first, true);
   if (!fd) throw Error(errno, "duplicate the descriptor of", file.path());
@@ -60,7 +61,8 @@ Hold hold(const HoldRequest& request) {
   result.path = os::absolute(request.path);
   if (const auto mode = inherited_mode(request, result.path)) {
     if (request.new_generation || (request.mode == Mode::exclusive && *mode == LockMode::shared))
-      throw Error::because(EDEADLK, "lock", result.path, "this process inherited a shared lock of it",
+      throw Error::because(EDEADLK, "lock", result.path,
+                           "this process inherited a shared lock of it",
                            "the wait would be for itself: start it outside the held tree");
     result.nested = true;
     result.fd = os::Fd(request.inherited_fd);
@@ -80,9 +82,9 @@ Hold hold(const HoldRequest& request) {
   if (result.acquired != Acquired::yes) return result;
 
   if (const std::string kind = file->doubtful_file_system(); !kind.empty())
-    result.warnings.push_back(
-        fmt::format("'{}' is on {}, where a lock may not be seen by every process: put it under /run",
-                    result.path, kind));
+    result.warnings.push_back(fmt::format(
+        "'{}' is on {}, where a lock may not be seen by every process: put it under /run",
+        result.path, kind));
   result.fd = place(*file, request, result);
   file->touch();
   return result;

@@ -23,14 +23,14 @@ struct HoldRequest {
   Placement placement;
   mode_t file_mode = 0600;
   bool new_generation = false;
-  int first_free = 3;  ///< descriptors below are the command's: 3 + LISTEN_FDS
+  int first_free = 3;     ///< descriptors below are the command's: 3 + LISTEN_FDS
   int inherited_fd = -1;  ///< what DROVER_LOCK_FD says: perhaps a lock that we have already
 };
 
 struct Hold {
   Acquired acquired = Acquired::yes;
-  std::string path;  ///< absolute
-  os::Fd fd;         ///< inherited across exec; the lock lasts while any copy of it is open
+  std::string path;     ///< absolute
+  os::Fd fd;            ///< inherited across exec; the lock lasts while any copy of it is open
   bool nested = false;  ///< the caller had the lock already: `fd` is the inherited descriptor
   std::vector<std::string> warnings;
 };

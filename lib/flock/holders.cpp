@@ -50,7 +50,8 @@ Entry identify(int folder, int fd) {
   std::to_chars(name.begin(), name.end() - 1, fd);
   struct statx st {};
   constexpr unsigned kWanted = STATX_INO | STATX_TYPE | STATX_NLINK;
-  if (::statx(folder, name.data(), AT_STATX_DONT_SYNC, kWanted, &st) != 0) return {.err = errno, .id = {}, .deleted = false};
+  if (::statx(folder, name.data(), AT_STATX_DONT_SYNC, kWanted, &st) != 0)
+    return {.err = errno, .id = {}, .deleted = false};
   return {.err = 0,
           .id = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino},
           .deleted = S_ISREG(st.stx_mode) && st.stx_nlink == 0};
@@ -97,9 +98,11 @@ bool Opened::holding() const {
 Opened look_at(pid_t pid, Files files) {
   Opened opened;
   if (look_in(fmt::format("/proc/{}", pid), files, opened)) return opened;
-  // A process whose main thread has ended shows an empty table; the other threads share the real one.
+  // A process whose main thread has ended shows an empty table; the other threads share the real
+  // one.
   for (const pid_t thread : os::threads_of(pid))
-    if (thread != pid && look_in(fmt::format("/proc/{}/task/{}", pid, thread), files, opened)) break;
+    if (thread != pid && look_in(fmt::format("/proc/{}/task/{}", pid, thread), files, opened))
+      break;
   return opened;
 }
 

@@ -32,15 +32,16 @@ std::optional<LockMode> lock_mode_of_own(int fd);
 
 /// What one process has open on the files.
 struct Opened {
-  std::vector<HeldFd> fds;  ///< ascending; without a lock they have an empty mode
+  std::vector<HeldFd> fds;   ///< ascending; without a lock they have an empty mode
   std::vector<int> deleted;  ///< descriptors of regular files that no name leads to any more
-  bool readable = true;     ///< false: the kernel does not let us look (another user's process)
+  bool readable = true;      ///< false: the kernel does not let us look (another user's process)
 
   [[nodiscard]] bool holding() const;
 };
 
 /// Looks at `pid`, also when its main thread has ended and others live on. Nothing is found in a
-/// process that is gone. Never waits for a file system: what statx(2) knows without asking suffices.
+/// process that is gone. Never waits for a file system: what statx(2) knows without asking
+/// suffices.
 Opened look_at(pid_t pid, Files files);
 
 /// Calls `visit` for every process that has one of the files, or a deleted one, open, in ascending

@@ -37,7 +37,8 @@ double seconds_since_boot() {
 std::string command_line(pid_t pid, const std::string& comm) {
   std::string text = os::read_proc(fmt::format("/proc/{}/cmdline", pid), 4096);
   // A server that sets its title leaves the rest of its argument area as zeros.
-  while (!text.empty() && (text.back() == '\0' || text.back() == ' ')) text.pop_back();
+  while (!text.empty() && (text.back() == '\0' || text.back() == ' '))
+    text.pop_back();
   std::replace(text.begin(), text.end(), '\0', ' ');
   return text.empty() ? "[" + comm + "]" : text;
 }
@@ -110,7 +111,8 @@ std::vector<std::vector<Share>> group(std::vector<Share> shares) {
   std::map<std::pair<pid_t, std::optional<LockMode>>, std::vector<Share>> by_taker;
   for (auto at = first_other; at != shares.end(); ++at)
     by_taker[{at->held.taker, at->held.mode}].push_back(*at);
-  for (auto& [key, members] : by_taker) groups.push_back(std::move(members));
+  for (auto& [key, members] : by_taker)
+    groups.push_back(std::move(members));
   return groups;
 }
 
@@ -120,8 +122,10 @@ Description make_description(const std::vector<Share>& shares) {
   description.taker = shares.front().held.taker;
   description.taker_alive = description.taker > 0 && os::read_stat(description.taker).has_value();
   std::map<pid_t, std::vector<HeldFd>> by_process;
-  for (const Share& share : shares) by_process[share.pid].push_back(share.held);
-  for (auto& [pid, fds] : by_process) description.holders.push_back(describe(pid, std::move(fds)));
+  for (const Share& share : shares)
+    by_process[share.pid].push_back(share.held);
+  for (auto& [pid, fds] : by_process)
+    description.holders.push_back(describe(pid, std::move(fds)));
   return description;
 }
 
@@ -164,7 +168,8 @@ class Inspection {
 
   std::vector<LockReport> run() {
     scan();
-    for (size_t at = 0; at < targets_.size(); ++at) finish(targets_[at], reports_[at]);
+    for (size_t at = 0; at < targets_.size(); ++at)
+      finish(targets_[at], reports_[at]);
     return std::move(reports_);
   }
 
@@ -176,7 +181,8 @@ class Inspection {
         auto& found = found_[held.file];
         (held.mode ? found.holding : found.open).push_back({pid, held});
       }
-      for (const int fd : opened.deleted) note_deleted(pid, fd);
+      for (const int fd : opened.deleted)
+        note_deleted(pid, fd);
     });
   }
 
@@ -228,7 +234,8 @@ class Inspection {
 size_t LockReport::holder_count() const {
   std::vector<pid_t> pids;
   for (const auto& description : descriptions)
-    for (const auto& holder : description.holders) pids.push_back(holder.pid);
+    for (const auto& holder : description.holders)
+      pids.push_back(holder.pid);
   std::sort(pids.begin(), pids.end());
   return static_cast<size_t>(std::unique(pids.begin(), pids.end()) - pids.begin());
 }

@@ -133,8 +133,8 @@ std::string LockFile::doubtful_file_system() const {
     const char* name;
   };
   constexpr std::array kDoubtful = {
-      Doubtful{0x6969, "nfs"},      Doubtful{0xFF534D42, "cifs"},    Doubtful{0xFE534D42, "smb2"},
-      Doubtful{0x01021997, "9p"},   Doubtful{0x65735546, "fuse"},    Doubtful{0x00C36400, "ceph"},
+      Doubtful{0x6969, "nfs"},     Doubtful{0xFF534D42, "cifs"}, Doubtful{0xFE534D42, "smb2"},
+      Doubtful{0x01021997, "9p"},  Doubtful{0x65735546, "fuse"}, Doubtful{0x00C36400, "ceph"},
       Doubtful{0x5346414F, "afs"},
   };
   for (const auto& [magic, name] : kDoubtful)

@@ -73,8 +73,9 @@ Acquired acquire(LockFile& file, Mode mode, const Patience& patience);
 /// One attempt, at once. On `yes` the caller has the lock until it closes the file.
 bool try_acquire(LockFile& file, Mode mode);
 
-/// Blocks until no process holds the file, by having the exclusive lock for an instant. The caller's
-/// own descriptor must be one that nobody shares. Not ended by signals that have a handler.
+/// Blocks until no process holds the file, by having the exclusive lock for an instant. The
+/// caller's own descriptor must be one that nobody shares. Not ended by signals that have a
+/// handler.
 void wait_until_free(LockFile& file);
 /// Whether a process holds the file now; asked the same way.
 bool is_held(LockFile& file);

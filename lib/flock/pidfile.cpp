@@ -33,8 +33,7 @@ std::optional<pid_t> parse_pid(std::string_view text) {
 Pidfile read_pidfile(const std::string& path) {
   const os::Fd file = os::try_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   struct stat st {};
-  if (!file || ::fstat(file.get(), &st) != 0)
-    return {{}, std::generic_category().message(errno)};
+  if (!file || ::fstat(file.get(), &st) != 0) return {{}, std::generic_category().message(errno)};
   if (!S_ISREG(st.st_mode)) return {{}, "it is not a regular file"};
   std::array<char, 65> text;
   const ssize_t size = ::read(file.get(), text.data(), text.size());

@@ -19,7 +19,8 @@ struct Pidfile {
   std::string problem;  ///< why there is no pid: "there is no such file", "it is empty" ...
 };
 
-/// Reads at most 64 bytes. Never blocks, a FIFO in its place included; never throws for its content.
+/// Reads at most 64 bytes. Never blocks, a FIFO in its place included; never throws for its
+/// content.
 Pidfile read_pidfile(const std::string& path);
 
 }  // namespace drover::flock

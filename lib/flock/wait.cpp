@@ -36,8 +36,9 @@ pid_t opener_of_deleted(const std::string& path) {
   const pid_t pid = opener_of_deleted(path);
   throw Error::because(
       ENOENT, "wait for", path, reason,
-      pid == 0 ? kStartHint
-               : fmt::format("process {} still has a lock file open that was deleted from there", pid));
+      pid == 0
+          ? kStartHint
+          : fmt::format("process {} still has a lock file open that was deleted from there", pid));
 }
 
 }  // namespace
@@ -54,12 +55,11 @@ void refuse_inside_held_tree(const std::vector<LockAbove>& above, const LockFile
     return candidate.file == file.id();
   });
   if (lock == above.end()) return;
-  throw Error::because(
-      EDEADLK, "wait for", file.path(),
-      lock->pid == ::getpid()
-          ? "this process inherited the lock and would wait for itself"
-          : fmt::format("process {}, which started this one, holds it", lock->pid),
-      "start the waiting process outside of what drover-hold started");
+  throw Error::because(EDEADLK, "wait for", file.path(),
+                       lock->pid == ::getpid()
+                           ? "this process inherited the lock and would wait for itself"
+                           : fmt::format("process {}, which started this one, holds it", lock->pid),
+                       "start the waiting process outside of what drover-hold started");
 }
 
 Afterlife afterlife(const LockFile& freed) {
@@ -100,7 +100,8 @@ void wait_until_gone(const std::string& path, const Notice& notice) {
     const Afterlife next = afterlife(file);
     if (next != Afterlife::replaced) {
       departure.settle(file);
-      if (next == Afterlife::restarted) notice(fmt::format("'{}' has ended and was started anew", path));
+      if (next == Afterlife::restarted)
+        notice(fmt::format("'{}' has ended and was started anew", path));
       return;
     }
     notice(fmt::format("'{}' names another file now: waiting for that one", path));

@@ -14,8 +14,8 @@ namespace drover::flock {
 /// Told of what a person wants to know meanwhile; never needed to go on.
 using Notice = std::function<void(const std::string&)>;
 
-/// Opens the lock of a service that lives. Throws Error (ENOENT) when there is no such file, or when
-/// nobody holds it: "never held" is not "gone".
+/// Opens the lock of a service that lives. Throws Error (ENOENT) when there is no such file, or
+/// when nobody holds it: "never held" is not "gone".
 LockFile open_held(const std::string& path);
 
 /// Throws Error (EDEADLK) when the lock is among those of locks_held_above(): this process would
@@ -33,8 +33,8 @@ Afterlife afterlife(const LockFile& freed);
 /// The processes at the top of the trees that hold the lock now: the masters.
 std::vector<os::Process> root_holders(const LockFile& file);
 
-/// Blocks the calling thread until the service at `path` has ended and its ports can be bound. If the
-/// path is replaced meanwhile, goes on with the new file. One context switch in all, no wake-up
+/// Blocks the calling thread until the service at `path` has ended and its ports can be bound. If
+/// the path is replaced meanwhile, goes on with the new file. One context switch in all, no wake-up
 /// before. Signals end it by their disposition only. Throws Error as open_held and
 /// refuse_inside_held_tree do.
 void wait_until_gone(const std::string& path, const Notice& notice);

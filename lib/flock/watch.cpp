@@ -38,7 +38,8 @@ struct Watch::Pipe {
   os::Fd writer;
 };
 
-/// What a thread waits for. It keeps waiting when nobody asks any more, and then just closes the file.
+/// What a thread waits for. It keeps waiting when nobody asks any more, and then just closes the
+/// file.
 struct Watch::Job {
   LockFile file;
   uint64_t id = 0;
@@ -116,7 +117,8 @@ asio::awaitable<std::optional<LockFile>> Watch::successor(const LockFile& freed)
   for (;;) {
     Arrival arrival = co_await arrivals_.next(freed.path(), after(options_.grace));
     if (arrival.kind == Arrival::Kind::came_and_went) continue;
-    if (arrival.file) notice_(fmt::format("'{}' has a successor: waiting for that one", freed.path()));
+    if (arrival.file)
+      notice_(fmt::format("'{}' has a successor: waiting for that one", freed.path()));
     co_return std::move(arrival.file);
   }
 }
@@ -169,8 +171,8 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
 }  // namespace
 
 WaitResult wait(const WaitRequest& request, const Notice& notice) {
-  const bool simple = request.paths.size() == 1 && !request.limit && !request.watch.start &&
-                      !request.watch.grace;
+  const bool simple =
+      request.paths.size() == 1 && !request.limit && !request.watch.start && !request.watch.grace;
   if (!simple) return wait_in_loop(request, notice);
   wait_until_gone(request.paths[0], notice);
   return {true, request.paths[0]};

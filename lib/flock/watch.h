@@ -33,8 +33,8 @@ class Watch {
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
 
-  /// Until the service at `path` lives. Throws Error (ENOENT) when nobody came in time, EDEADLK when
-  /// this process is inside the held tree. Empty when somebody came and has left again.
+  /// Until the service at `path` lives. Throws Error (ENOENT) when nobody came in time, EDEADLK
+  /// when this process is inside the held tree. Empty when somebody came and has left again.
   asio::awaitable<std::optional<LockFile>> begun(std::string path);
   /// Until nobody holds `file`, nor what replaces it, nor a successor within the grace time.
   asio::awaitable<void> ended(LockFile file);
@@ -70,8 +70,8 @@ struct WaitResult {
   std::string path;   ///< with `any`: which was the first
 };
 
-/// Blocks until every service (or, asked for any, one) has ended and its ports can be bound, or until
-/// the limit. Uses wait_until_gone where that is enough. Throws Error.
+/// Blocks until every service (or, asked for any, one) has ended and its ports can be bound, or
+/// until the limit. Uses wait_until_gone where that is enough. Throws Error.
 WaitResult wait(const WaitRequest& request, const Notice& notice);
 
 }  // namespace drover::flock

@@ -45,9 +45,10 @@ bool Masters::verify(const std::string& pidfile) {
   auto process = os::Process::open(*pid);
   // Alive after the look: then /proc has told of this process, not of a successor with its number.
   if (!process || !belongs(*pid) || !process->alive()) {
-    problem_ = fmt::format("'{}' names process {}, which {}", pidfile, *pid,
-                           process && process->alive() ? fmt::format("does not hold '{}'", lock_path_)
-                                                       : "does not live");
+    problem_ =
+        fmt::format("'{}' names process {}, which {}", pidfile, *pid,
+                    process && process->alive() ? fmt::format("does not hold '{}'", lock_path_)
+                                                : "does not live");
     return false;
   }
   if (known_.size() >= kRemembered) known_.erase(known_.begin());

@@ -1,6 +1,6 @@
-// The masters of a service: which processes may be signalled. A number in a pidfile becomes a master
-// only when a pidfd was opened for it and that process was then seen to hold the lock, or to descend
-// from a master verified before. Nobody else ever gets a signal.
+// The masters of a service: which processes may be signalled. A number in a pidfile becomes a
+// master only when a pidfd was opened for it and that process was then seen to hold the lock, or to
+// descend from a master verified before. Nobody else ever gets a signal.
 #pragma once
 
 #include <string>
@@ -17,8 +17,8 @@ class Masters {
   Masters(std::string pidfile, std::string lock_path);
 
   /// Looks at PIDFILE and at the names that servers give it during a hot reload (PIDFILE.oldbin:
-  /// unicorn, nginx; PIDFILE.2: gunicorn) and remembers every master that passes. False when PIDFILE
-  /// names none that does; `problem()` says why.
+  /// unicorn, nginx; PIDFILE.2: gunicorn) and remembers every master that passes. False when
+  /// PIDFILE names none that does; `problem()` says why.
   bool refresh();
   [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
 

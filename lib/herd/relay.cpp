@@ -27,8 +27,8 @@ constexpr int kLooks = 50;
 bool is_stop(int number) { return number == SIGTERM || number == SIGINT || number == SIGQUIT; }
 
 sigset_t taken_signals(bool winch) {
-  sigset_t set = os::signal_set({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU,
-                                 SIGRTMIN});
+  sigset_t set = os::signal_set(
+      {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGRTMIN});
   if (winch) sigaddset(&set, SIGWINCH);
   return set;
 }
@@ -91,11 +91,13 @@ class Relay {
 
   /// The lock is free, but this master lives: it has closed the descriptor.
   asio::awaitable<void> outlived_lock(const os::Process& master) {
-    notice_(fmt::format("'{}' is free, but its master, process {}, lives: the reload closed the lock's "
-                        "descriptor; waiting for the process instead",
-                        path_, master.pid()));
     notice_(
-        "hint: hold the lock with 'drover-hold --fd high' (its default; survives unicorn), take it in "
+        fmt::format("'{}' is free, but its master, process {}, lives: the reload closed the lock's "
+                    "descriptor; waiting for the process instead",
+                    path_, master.pid()));
+    notice_(
+        "hint: hold the lock with 'drover-hold --fd high' (its default; survives unicorn), take it "
+        "in "
         "a hook (drover.rb, drover.py), or use 'drover-hold --guard'");
     os::Fd copy = os::duplicate(master.fd(), 3, false);
     if (!copy) throw Error(errno, "watch process", std::to_string(master.pid()));
@@ -139,11 +141,13 @@ class Relay {
     if (begun_) {
       pass_on(number == SIGTERM ? request_.stop_signal : number);
     } else if (is_stop(number)) {
-      notice_(fmt::format("stopped by {} before anybody held '{}'", os::signal_name(number), path_));
+      notice_(
+          fmt::format("stopped by {} before anybody held '{}'", os::signal_name(number), path_));
       result_.stopped_by = number;
       io_.stop();
     } else {
-      notice_(fmt::format("cannot relay {}: nobody holds '{}' yet", os::signal_name(number), path_));
+      notice_(
+          fmt::format("cannot relay {}: nobody holds '{}' yet", os::signal_name(number), path_));
     }
   }
 
@@ -159,7 +163,8 @@ class Relay {
 
   void send(const os::Process& master, int number) {
     try {
-      notice_(fmt::format("{} {} to master {}", master.signal(number) ? "passed" : "too late to pass",
+      notice_(fmt::format("{} {} to master {}",
+                          master.signal(number) ? "passed" : "too late to pass",
                           os::signal_name(number), master.pid()));
     } catch (const Error& error) {
       notice_(error.what());

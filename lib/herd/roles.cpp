@@ -8,11 +8,11 @@ namespace {
 
 Role role_by_title(std::string_view title) {
   // The program's own path and arguments do not count: "gunicorn worker_app:main" is no worker.
-  constexpr std::array kMaster = {"unicorn master", "unicorn_rails master", "nginx: master",
-                                  "gunicorn: master", "php-fpm: master", "prefork master"};
-  constexpr std::array kWorker = {"unicorn worker", "unicorn_rails worker", "nginx: worker",
-                                  "gunicorn: worker", "php-fpm: pool",      "puma: cluster worker",
-                                  "nginx: cache",     "prefork worker"};
+  constexpr std::array kMaster = {"unicorn master",   "unicorn_rails master", "nginx: master",
+                                  "gunicorn: master", "php-fpm: master",      "prefork master"};
+  constexpr std::array kWorker = {
+      "unicorn worker", "unicorn_rails worker", "nginx: worker", "gunicorn: worker",
+      "php-fpm: pool",  "puma: cluster worker", "nginx: cache",  "prefork worker"};
   const auto starts = [title](const char* start) { return title.starts_with(start); };
   if (std::any_of(kWorker.begin(), kWorker.end(), starts)) return Role::worker;
   if (std::any_of(kMaster.begin(), kMaster.end(), starts))
@@ -39,7 +39,8 @@ std::string_view to_string(Role role) {
 std::map<pid_t, Role> roles_of(const std::vector<const flock::Opener*>& holders) {
   std::map<pid_t, pid_t> parents;
   std::map<pid_t, int> children;
-  for (const auto* holder : holders) parents[holder->pid] = holder->parent;
+  for (const auto* holder : holders)
+    parents[holder->pid] = holder->parent;
   for (const auto* holder : holders)
     if (parents.contains(holder->parent)) ++children[holder->parent];
 

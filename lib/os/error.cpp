@@ -18,8 +18,8 @@ Error::Error(int err, std::string message, std::string hint, int)
       hint_(std::move(hint)) {}
 
 Error::Error(int err, std::string_view tried, std::string_view subject, std::string hint)
-    : Error(err, compose(tried, subject, std::generic_category().message(err)), std::move(hint), 0) {
-}
+    : Error(err, compose(tried, subject, std::generic_category().message(err)), std::move(hint),
+            0) {}
 
 Error Error::because(int err, std::string_view tried, std::string_view subject,
                      std::string_view reason, std::string hint) {

@@ -7,9 +7,9 @@
 
 namespace drover {
 
-/// Thrown when a system call (or data from outside) fails. Carries what was tried, on what, and why;
-/// `what()` is the finished message without the program's name: "cannot lock '/run/a.lock': ...".
-/// Caught once, by cli::run_main, which prints it and picks the exit code from `code()`.
+/// Thrown when a system call (or data from outside) fails. Carries what was tried, on what, and
+/// why; `what()` is the finished message without the program's name: "cannot lock '/run/a.lock':
+/// ...". Caught once, by cli::run_main, which prints it and picks the exit code from `code()`.
 class Error : public std::system_error {
  public:
   /// `err` is an errno value. `tried` completes "cannot ...". `subject` may be empty.

@@ -7,11 +7,11 @@
 
 namespace drover::os {
 
-/// While it lives, the kernel sends `signal` to this process whenever a name is created in the folder
-/// or renamed into it. The caller has blocked the signal and takes it by signalfd(2).
+/// While it lives, the kernel sends `signal` to this process whenever a name is created in the
+/// folder or renamed into it. The caller has blocked the signal and takes it by signalfd(2).
 ///
-/// The older sibling of inotify, for processes that have to end at once: an inotify watch delays the
-/// exit of its process by 7 to 15 ms, this does not.
+/// The older sibling of inotify, for processes that have to end at once: an inotify watch delays
+/// the exit of its process by 7 to 15 ms, this does not.
 class FolderSignal {
  public:
   /// Throws Error when the folder is not there.

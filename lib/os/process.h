@@ -23,8 +23,8 @@ struct ExitStatus {
 
 class Process {
  public:
-  /// pidfd_open(2). Empty when there is no such process now, when `pid` is not positive, or when the
-  /// kernel is older than Linux 5.3 (errno says which).
+  /// pidfd_open(2). Empty when there is no such process now, when `pid` is not positive, or when
+  /// the kernel is older than Linux 5.3 (errno says which).
   static std::optional<Process> open(pid_t pid) noexcept;
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }

@@ -17,7 +17,8 @@ namespace {
 /// Splits off the next blank-separated word and reads it as a number.
 template <class Number>
 bool next_number(std::string_view& rest, Number& value) {
-  while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
+  while (!rest.empty() && rest.front() == ' ')
+    rest.remove_prefix(1);
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
   if (error != std::errc{}) return false;
   rest.remove_prefix(static_cast<size_t>(end - rest.data()));
@@ -26,7 +27,8 @@ bool next_number(std::string_view& rest, Number& value) {
 
 bool skip_words(std::string_view& rest, int count) {
   while (count-- > 0) {
-    while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
+    while (!rest.empty() && rest.front() == ' ')
+      rest.remove_prefix(1);
     const auto blank = rest.find(' ');
     if (blank == std::string_view::npos) return false;
     rest.remove_prefix(blank);
@@ -38,7 +40,8 @@ std::vector<pid_t> numbers_in(const std::string& path) {
   std::vector<pid_t> numbers;
   NumberedDir dir(path);
   if (!dir) return numbers;
-  for (int number; (number = dir.next()) >= 0;) numbers.push_back(number);
+  for (int number; (number = dir.next()) >= 0;)
+    numbers.push_back(number);
   return numbers;
 }
 
@@ -80,7 +83,8 @@ std::string read_proc(const std::string& path, size_t limit) {
   if (!file) return text;
   std::array<char, 4096> chunk;
   while (text.size() < limit) {
-    const ssize_t size = ::read(file.get(), chunk.data(), std::min(chunk.size(), limit - text.size()));
+    const ssize_t size =
+        ::read(file.get(), chunk.data(), std::min(chunk.size(), limit - text.size()));
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) break;
     text.append(chunk.data(), static_cast<size_t>(size));
@@ -111,7 +115,8 @@ std::vector<pid_t> children_of(pid_t pid) {
   const std::string text = read_proc(fmt::format("/proc/{}/task/{}/children", pid, pid));
   std::vector<pid_t> children;
   std::string_view rest = text;
-  for (pid_t child = 0; next_number(rest, child);) children.push_back(child);
+  for (pid_t child = 0; next_number(rest, child);)
+    children.push_back(child);
   return children;
 }
 

@@ -16,7 +16,9 @@
 namespace drover::os {
 namespace {
 
-bool is_signal(int number) { return number > 0 && number <= SIGRTMAX && number != 32 && number != 33; }
+bool is_signal(int number) {
+  return number > 0 && number <= SIGRTMAX && number != 32 && number != 33;
+}
 
 }  // namespace
 
@@ -44,7 +46,8 @@ std::optional<int> parse_signal(std::string_view text) {
 sigset_t signal_set(std::initializer_list<int> numbers) noexcept {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : numbers) sigaddset(&set, number);
+  for (const int number : numbers)
+    sigaddset(&set, number);
   return set;
 }
 

@@ -13,7 +13,8 @@ std::string user_name(uid_t uid) {
     std::map<uid_t, std::string> found;
     const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/etc/passwd", "re"), std::fclose);
     if (!file) return found;
-    while (const passwd* entry = ::fgetpwent(file.get())) found.emplace(entry->pw_uid, entry->pw_name);
+    while (const passwd* entry = ::fgetpwent(file.get()))
+      found.emplace(entry->pw_uid, entry->pw_name);
     return found;
   }();
   const auto name = names.find(uid);

@@ -1,0 +1,85 @@
+#!/bin/sh
+# Installs what is missing, builds, and runs every test.
+#
+#   tests/run.sh                     everything, once
+#   tests/run.sh unit cli            these stages only (format build unit cli faults servers
+#                                    supervisors sanitized install)
+#   REPEAT=20 tests/run.sh cli       the stage that many times
+set -eu
+cd "$(dirname "$0")/.."
+stages=${*:-format build unit cli faults servers supervisors install sanitized}
+repeat=${REPEAT:-1}
+jobs=$(nproc)
+export PYTHONDONTWRITEBYTECODE=1 CTEST_OUTPUT_ON_FAILURE=1
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+
+started=$(date +%s)
+say() { printf '\n== %s  (%s s)\n' "$*" "$(($(date +%s) - started))"; }
+
+install_packages() {
+  missing=''
+  for package in $(sed '/^#/d; s/^[a-z]*://' tests/packages); do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+      missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  say "Installing$missing"
+  if [ "$(id -u)" = 0 ]; then sudo=''; else sudo=sudo; fi
+  $sudo apt-get update -q >/dev/null
+  # RUNLEVEL=1: packages of servers must not start them.
+  # shellcheck disable=SC2086
+  $sudo env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends $missing >/dev/null
+}
+
+build() {
+  say "Building preset $1"
+  cmake --preset "$1" >/dev/null
+  cmake --build --preset "$1" -- -j "$jobs" | tail -n 1
+}
+
+run_pytest() { # FOLDER BUILD
+  say "tests/$1 on $2"
+  DROVER_BUILD="$PWD/build/$2" /usr/bin/python3 -m pytest -c tests/pytest.ini \
+    -n "$((jobs * 2))" "tests/$1"
+}
+
+stage() {
+  case $1 in
+    format)
+      say 'Format and scripts'
+      git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run --Werror
+      git ls-files '*.sh' .ci/run | xargs shellcheck
+      ;;
+    build) build release && build clang ;;
+    unit)
+      build dev
+      say 'Unit tests'
+      ctest --test-dir build/dev -j "$jobs" --output-on-failure | tail -n 5
+      ;;
+    cli | faults | servers | supervisors | install)
+      [ -x build/release/tools/drover-hold ] || build release
+      run_pytest "$1" release
+      ;;
+    sanitized)
+      build asan
+      say 'Unit tests under ASan and UBSan'
+      ctest --test-dir build/asan -j "$jobs" --output-on-failure | tail -n 5
+      for folder in cli servers supervisors; do run_pytest "$folder" asan; done
+      ;;
+    *)
+      echo "tests/run.sh: no stage '$1'" >&2
+      exit 64
+      ;;
+  esac
+}
+
+install_packages
+for name in $stages; do
+  round=0
+  while [ "$round" -lt "$repeat" ]; do
+    stage "$name"
+    round=$((round + 1))
+  done
+done
+say 'All stages passed'

@@ -1,0 +1,67 @@
+#include "lib/flock/wait.h"
+
+#include "lib/os/error.h"
+#include "tests/unit/catch.h"
+#include "tests/unit/support.h"
+
+using namespace drover;
+using namespace drover::flock;
+using test::Child;
+using test::Folder;
+
+namespace {
+
+/// A child that holds the lock on a descriptor of its own.
+std::function<void()> holding(const std::string& path) {
+  return [path] {
+    static std::optional<LockFile> kept;
+    kept = LockFile::open_or_create(path, 0600);
+    (void)try_acquire(*kept, Mode::shared);
+  };
+}
+
+}  // namespace
+
+TEST_CASE("never held is not gone") {
+  const Folder folder;
+  CHECK_THROWS_AS(open_held(folder / "a"), Error);
+  test::write_file(folder / "a", "");
+  CHECK_THROWS_AS(open_held(folder / "a"), Error);
+  const Child holder(holding(folder / "a"));
+  CHECK(open_held(folder / "a").at_path());
+}
+
+TEST_CASE("a deleted lock file that is still open is told") {
+  const Folder folder;
+  const Child holder(holding(folder / "a"));
+  ::unlink((folder / "a").c_str());
+  try {
+    open_held(folder / "a");
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.hint().find(std::to_string(holder.pid())) != std::string::npos);
+  }
+}
+
+TEST_CASE("waiting for one's own lock is refused") {
+  const Folder folder;
+  LockFile own = LockFile::open_or_create(folder / "a", 0600);
+  REQUIRE(try_acquire(own, Mode::shared));
+  CHECK_THROWS_AS(refuse_inside_held_tree(locks_held_above(), own), Error);
+}
+
+TEST_CASE("the roots are the holders without a holder above") {
+  const Folder folder;
+  const Child master([&] {
+    holding(folder / "a")();
+    if (::fork() == 0) {
+      const pid_t parent = ::getppid();
+      while (::getppid() == parent)
+        ::usleep(1000);
+      ::_exit(0);
+    }
+  });
+  const auto roots = root_holders(LockFile::open_or_create(folder / "a", 0600));
+  REQUIRE(roots.size() == 1);
+  CHECK(roots[0].pid() == master.pid());
+}
