@@ -3,7 +3,9 @@ add_library(drover_flags INTERFACE)
 target_compile_features(drover_flags INTERFACE cxx_std_20)
 target_include_directories(drover_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
 target_include_directories(drover_flags SYSTEM INTERFACE ${ASIO_INCLUDE_DIR})
-target_compile_definitions(drover_flags INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED)
+# Asio 1.22 does not know that Clang with libstdc++ has coroutines: it is told.
+target_compile_definitions(drover_flags INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED
+                           ASIO_HAS_CO_AWAIT ASIO_HAS_STD_COROUTINE)
 target_compile_options(drover_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
                        -Wnon-virtual-dtor)
 set(CMAKE_CXX_EXTENSIONS OFF)

@@ -14,14 +14,17 @@ export PYTHONDONTWRITEBYTECODE=1 CTEST_OUTPUT_ON_FAILURE=1
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 
 started=$(date +%s)
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
 say() { printf '\n== %s  (%s s)\n' "$*" "$(($(date +%s) - started))"; }
 
 install_packages() {
   missing=''
-  for package in $(sed '/^#/d; s/^[a-z]*://' tests/packages); do
+  sed '/^#/d; s/^[a-z]*://' tests/packages | xargs -n 1 >"$list"
+  while read -r package; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
       missing="$missing $package"
-  done
+  done <"$list"
   [ -n "$missing" ] || return 0
   say "Installing$missing"
   if [ "$(id -u)" = 0 ]; then sudo=''; else sudo=sudo; fi

@@ -11,9 +11,8 @@
 #include "lib/flock/hold.h"
 #include "lib/os/spawn.h"
 
+namespace drover {
 namespace {
-
-using namespace drover;
 
 const cli::Description kDescription{
     .name = "drover-hold",
@@ -165,7 +164,8 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace drover
 
 int main(int argc, char** argv) {
-  return cli::run_main(kDescription, [&] { return run(argc, argv); });
+  return drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
 }

@@ -8,9 +8,8 @@
 #include "lib/cli/program.h"
 #include "tools/ls_output.h"
 
+namespace drover {
 namespace {
-
-using namespace drover;
 
 const cli::Description kDescription{
     .name = "drover-ls",
@@ -71,7 +70,8 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace drover
 
 int main(int argc, char** argv) {
-  return cli::run_main(kDescription, [&] { return run(argc, argv); });
+  return drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
 }

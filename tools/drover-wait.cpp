@@ -8,9 +8,8 @@
 #include "lib/herd/relay.h"
 #include "lib/os/signals.h"
 
+namespace drover {
 namespace {
-
-using namespace drover;
 
 const cli::Description kDescription{
     .name = "drover-wait",
@@ -97,7 +96,8 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace drover
 
 int main(int argc, char** argv) {
-  return cli::run_main(kDescription, [&] { return run(argc, argv); });
+  return drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
 }

@@ -30,9 +30,9 @@ LockFile locked(const std::string& path, Mode mode) {
 
 TEST_CASE("a lock file is made with exactly the asked mode") {
   const Folder folder;
-  for (const mode_t mask : {0000, 0022, 0077}) {
+  for (const mode_t mask : {0000U, 0022U, 0077U}) {
     const mode_t before = ::umask(mask);
-    for (const mode_t mode : {0600, 0640, 0666}) {
+    for (const mode_t mode : {0600U, 0640U, 0666U}) {
       const std::string path = folder / std::to_string(mask * 1000 + mode);
       LockFile::open_or_create(path, mode);
       CHECK(mode_of(path) == mode);
