@@ -85,6 +85,7 @@ int run(int argc, char** argv) {
     if (relayed.stopped_by != 0) return 128 + relayed.stopped_by;
     result = relayed.wait;
   } else {
+    arguments.wait.watch.report = cli::verbosity() == cli::Verbosity::verbose;
     result = flock::wait(arguments.wait, notice);
   }
   if (!result.gone) {

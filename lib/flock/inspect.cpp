@@ -103,7 +103,7 @@ std::vector<std::vector<Share>> group(std::vector<Share> shares) {
   const auto comparable = [](const Share& share) { return compare(share, share) == 0; };
   const auto first_other = std::partition(shares.begin(), shares.end(), comparable);
   std::sort(shares.begin(), first_other,
-                   [](const Share& a, const Share& b) { return compare(a, b) == 1; });
+            [](const Share& a, const Share& b) { return compare(a, b) == 1; });
   for (auto at = shares.begin(); at != first_other; ++at) {
     if (groups.empty() || compare(groups.back().front(), *at) != 0) groups.emplace_back();
     groups.back().push_back(*at);

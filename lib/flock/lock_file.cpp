@@ -1,6 +1,7 @@
 #include "lib/flock/lock_file.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -20,6 +21,7 @@ using os::Fd;
 
 constexpr int kOpenFlags = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
 constexpr auto kWaiterInstant = std::chrono::milliseconds(250);
+constexpr int kLooks = 50;
 
 [[noreturn]] void throw_open_error(int err, const std::string& path) {
   if (err == ELOOP)
@@ -166,9 +168,16 @@ void wait_until_free(LockFile& file) {
 }
 
 bool is_held(LockFile& file) {
-  if (!try_acquire(file, Mode::exclusive)) return true;
-  ::flock(file.fd(), LOCK_UN);
-  return false;
+  for (int look = 0; look < kLooks; ++look) {
+    bool alone = try_acquire(file, Mode::exclusive);
+    const bool shared = !alone && try_acquire(file, Mode::shared);
+    // Refused alone, but not beside others: they are there, unless it was an asker's instant.
+    if (shared) alone = try_acquire(file, Mode::exclusive);
+    ::flock(file.fd(), LOCK_UN);
+    if (alone || shared) return !alone;
+    ::sched_yield();
+  }
+  return true;  // exclusively, and for longer than an instant
 }
 
 }  // namespace drover::flock

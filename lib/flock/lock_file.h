@@ -77,7 +77,7 @@ bool try_acquire(LockFile& file, Mode mode);
 /// caller's own descriptor must be one that nobody shares. Not ended by signals that have a
 /// handler.
 void wait_until_free(LockFile& file);
-/// Whether a process holds the file now; asked the same way.
+/// Whether a process holds the file now. Another asker's instant does not count as holding.
 bool is_held(LockFile& file);
 
 }  // namespace drover::flock

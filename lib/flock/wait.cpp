@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 #include "lib/flock/departure.h"
 #include "lib/flock/generation.h"
@@ -14,6 +15,7 @@
 namespace drover::flock {
 namespace {
 
+constexpr auto kReaping = std::chrono::milliseconds(100);
 constexpr const char* kStartHint = "--start TIME waits for the first holder";
 
 /// The first process that has a file open which was deleted from `path`; 0 for none.
@@ -76,37 +78,48 @@ Afterlife afterlife(const LockFile& freed) {
   }
 }
 
-std::vector<os::Process> root_holders(const LockFile& file) {
+void report_end(const os::Process& master, const Notice& notice) {
+  // The kernel knows once the parent has reaped it, which init does at once.
+  const auto status = master.exit_status(std::chrono::steady_clock::now() + kReaping);
+  if (status) notice(fmt::format("master {} {}", master.pid(), status->describe()));
+}
+
+RootHolders::RootHolders(const LockFile& file) {
   std::vector<pid_t> pids;
   visit_openers({&file.id(), 1}, [&](pid_t pid, const Opened& opened) {
     if (opened.holding() && pid != ::getpid()) pids.push_back(pid);
   });
-  std::vector<os::Process> roots;
   for (const pid_t pid : pids) {
     auto process = os::Process::open(pid);
     const auto stat = os::read_stat(pid);
     if (!process || !stat || std::binary_search(pids.begin(), pids.end(), stat->parent)) continue;
-    roots.push_back(std::move(*process));
+    processes_.push_back(std::move(*process));
   }
-  return roots;
 }
 
-void wait_until_gone(const std::string& path, const Notice& notice) {
+void RootHolders::report(const Notice& notice) const {
+  for (const os::Process& process : processes_)
+    report_end(process, notice);
+}
+
+void wait_until_gone(const std::string& path, bool report, const Notice& notice) {
   LockFile file = open_held(path);
   refuse_inside_held_tree(locks_held_above(), file);
   for (;;) {
     const Departure departure(file);
+    std::optional<RootHolders> masters;
+    if (report) masters.emplace(file);
     wait_until_free(file);
     const Afterlife next = afterlife(file);
     if (next != Afterlife::replaced) {
       departure.settle(file);
+      if (masters) masters->report(notice);
       if (next == Afterlife::restarted)
         notice(fmt::format("'{}' has ended and was started anew", path));
       return;
     }
     notice(fmt::format("'{}' names another file now: waiting for that one", path));
-    auto replacement = LockFile::open(path);
-    if (replacement) file = std::move(*replacement);
+    if (auto replacement = LockFile::open(path)) file = std::move(*replacement);
   }
 }
 

@@ -30,13 +30,28 @@ enum class Afterlife {
 };
 Afterlife afterlife(const LockFile& freed);
 
-/// The processes at the top of the trees that hold the lock now: the masters.
-std::vector<os::Process> root_holders(const LockFile& file);
+/// The processes at the top of the trees that hold a lock, kept for what becomes of them.
+class RootHolders {
+ public:
+  /// Reads /proc once.
+  explicit RootHolders(const LockFile& file);
+  [[nodiscard]] const std::vector<os::Process>& processes() const noexcept { return processes_; }
+  /// Says how each of them ended, where the kernel tells (Linux 6.15) and its parent has reaped it
+  /// within 100 ms.
+  void report(const Notice& notice) const;
+
+ private:
+  std::vector<os::Process> processes_;
+};
 
 /// Blocks the calling thread until the service at `path` has ended and its ports can be bound. If
 /// the path is replaced meanwhile, goes on with the new file. One context switch in all, no wake-up
-/// before. Signals end it by their disposition only. Throws Error as open_held and
-/// refuse_inside_held_tree do.
-void wait_until_gone(const std::string& path, const Notice& notice);
+/// before. Signals end it by their disposition only. With `report`, says at the end how those ended
+/// that were the masters when the wait began. Throws Error as open_held and
+/// refuse_inside_held_tree.
+void wait_until_gone(const std::string& path, bool report, const Notice& notice);
+
+/// "master 812 was killed by SIGKILL", once that is known; waits for it at most 100 ms.
+void report_end(const os::Process& master, const Notice& notice);
 
 }  // namespace drover::flock

@@ -126,7 +126,10 @@ asio::awaitable<std::optional<LockFile>> Watch::successor(const LockFile& freed)
 asio::awaitable<void> Watch::ended(LockFile file) {
   for (std::optional<LockFile> next(std::move(file)); next;) {
     const auto job = std::make_shared<Job>(Job{.file = std::move(*next)});
+    std::optional<RootHolders> masters;
+    if (options_.report) masters.emplace(job->file);
     co_await free(job);
+    if (masters) masters->report(notice_);
     next = co_await successor(job->file);
   }
 }
@@ -174,7 +177,7 @@ WaitResult wait(const WaitRequest& request, const Notice& notice) {
   const bool simple =
       request.paths.size() == 1 && !request.limit && !request.watch.start && !request.watch.grace;
   if (!simple) return wait_in_loop(request, notice);
-  wait_until_gone(request.paths[0], notice);
+  wait_until_gone(request.paths[0], request.watch.report, notice);
   return {true, request.paths[0]};
 }
 

@@ -23,6 +23,7 @@ struct WatchOptions {
   std::optional<std::chrono::nanoseconds> start;
   /// How long a successor may take to come after the last holder; empty: not at all.
   std::optional<std::chrono::nanoseconds> grace;
+  bool report = false;  ///< say how the masters ended
 };
 
 /// Not for several threads; must outlive its coroutines. No wake-up while nothing happens.

@@ -20,8 +20,11 @@ Masters::Masters(std::string pidfile, std::string lock_path)
     : pidfile_(std::move(pidfile)), lock_path_(std::move(lock_path)) {}
 
 bool Masters::belongs(pid_t pid) const {
-  const auto lock = os::file_at(lock_path_);
-  if (lock && flock::look_at(pid, {&*lock, 1}).holding()) return true;
+  const auto holds = [pid](const os::FileId& file) {
+    return flock::look_at(pid, {&file, 1}).holding();
+  };
+  const auto at_path = os::file_at(lock_path_);
+  if ((at_path && holds(*at_path)) || (lock_ && holds(lock_->id()))) return true;
   const auto ancestors = os::ancestors_of(pid);
   return std::any_of(known_.begin(), known_.end(), [&](const os::Process& master) {
     return std::find(ancestors.begin(), ancestors.end(), master.pid()) != ancestors.end() &&

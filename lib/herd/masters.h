@@ -3,6 +3,7 @@
 // descend from a master verified before. Nobody else ever gets a signal.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,11 @@ namespace drover::herd {
 
 class Masters {
  public:
-  /// `lock_path` is the file as it stands now: a replaced lock file is followed.
+  /// `lock_path` is looked up anew each time: a lock file that was replaced is followed.
   Masters(std::string pidfile, std::string lock_path);
+
+  /// Takes this lock file for the service's, too, wherever its name leads by now.
+  void remember(flock::LockFile lock) { lock_ = std::move(lock); }
 
   /// Looks at PIDFILE and at the names that servers give it during a hot reload (PIDFILE.oldbin:
   /// unicorn, nginx; PIDFILE.2: gunicorn) and remembers every master that passes. False when
@@ -37,6 +41,7 @@ class Masters {
 
   std::string pidfile_;
   std::string lock_path_;
+  std::optional<flock::LockFile> lock_;  ///< open: its inode cannot become another file's
   std::vector<os::Process> known_;
   std::string problem_;
 };

@@ -66,7 +66,8 @@ class Relay {
     }
     io_.run();
     if (failure) std::rethrow_exception(failure);
-    if (result_.wait.gone) say_how_it_ended();
+    if (result_.wait.gone && !masters_.known().empty())
+      flock::report_end(masters_.known().back(), notice_);
     return result_;
   }
 
@@ -74,6 +75,7 @@ class Relay {
   asio::awaitable<void> service_life() {
     auto file = co_await watch_.begun(path_);
     begun_ = true;
+    if (auto lock = flock::LockFile::open(path_)) masters_.remember(std::move(*lock));
     watch_pidfile();
     if (file) co_await watch_.ended(std::move(*file));
     for (;;) {
@@ -169,14 +171,6 @@ class Relay {
     } catch (const Error& error) {
       notice_(error.what());
     }
-  }
-
-  void say_how_it_ended() {
-    if (masters_.known().empty()) return;
-    const os::Process& last = masters_.known().back();
-    // The kernel knows once its parent has reaped it, which init does at once.
-    const auto status = last.exit_status(Clock::now() + std::chrono::milliseconds(100));
-    if (status) notice_(fmt::format("master {} {}", last.pid(), status->describe()));
   }
 
   const RelayRequest& request_;

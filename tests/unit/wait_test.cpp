@@ -61,7 +61,7 @@ TEST_CASE("the roots are the holders without a holder above") {
       ::_exit(0);
     }
   });
-  const auto roots = root_holders(LockFile::open_or_create(folder / "a", 0600));
-  REQUIRE(roots.size() == 1);
-  CHECK(roots[0].pid() == master.pid());
+  const RootHolders roots(LockFile::open_or_create(folder / "a", 0600));
+  REQUIRE(roots.processes().size() == 1);
+  CHECK(roots.processes()[0].pid() == master.pid());
 }

@@ -76,7 +76,7 @@ TEST_CASE("a successor within the grace time goes on") {
   std::unique_ptr<Child> second;
   asio::io_context io(1);
   std::vector<std::string> notices;
-  Watch watch(io, {.start = {}, .grace = 20s}, [&](const std::string& text) {
+  Watch watch(io, {.start = {}, .grace = 20s, .report = false}, [&](const std::string& text) {
     notices.push_back(text);
     if (second) second->kill();
   });
@@ -97,8 +97,10 @@ TEST_CASE("a successor within the grace time goes on") {
 
 TEST_CASE("nobody came in time") {
   const Folder folder;
-  WaitRequest request{
-      .paths = {folder / "a"}, .any = false, .watch = {.start = 30ms, .grace = {}}, .limit = {}};
+  WaitRequest request{.paths = {folder / "a"},
+                      .any = false,
+                      .watch = {.start = 30ms, .grace = {}, .report = false},
+                      .limit = {}};
   CHECK_THROWS_AS(wait(request, kSilent), Error);
   request.paths = {folder / "no/such/folder"};
   CHECK_THROWS_AS(wait(request, kSilent), Error);
