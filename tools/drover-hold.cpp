@@ -42,9 +42,14 @@ struct Arguments {
 /// Takes LOCK and the command out of the words that follow the options.
 void read_words(Arguments& arguments, std::vector<std::string> words) {
   auto next = words.begin();
+  if (next != words.end() && *next == "--") {
+    ++next;
+  } else if (next != words.end() && next->size() > 1 && next->front() == '-') {
+    throw cli::UsageError(fmt::format("'{}' is no option", *next));
+  }
   if (!arguments.pidfile.empty()) {
     arguments.lock = arguments.pidfile + ".lock";
-  } else if (next != words.end() && *next != "--") {
+  } else if (next != words.end()) {
     arguments.lock = *next++;
   }
   if (next != words.end() && *next == "--") ++next;
@@ -157,6 +162,8 @@ int run(int argc, char** argv) {
   if (hold.acquired != flock::Acquired::yes) return say_busy(arguments, hold.acquired);
   for (const auto& warning : hold.warnings)
     cli::say(cli::Level::warning, warning);
+  cli::say(cli::Level::detail, fmt::format("'{}' is held on descriptor {}{}", hold.path,
+                                           hold.fd.get(), hold.nested ? ", inherited" : ""));
   ::setenv("DROVER_LOCK", hold.path.c_str(), 1);
   ::setenv("DROVER_LOCK_FD", std::to_string(hold.fd.get()).c_str(), 1);
   if (arguments.guard) return flock::guard(arguments.command).shell_code();
@@ -167,5 +174,5 @@ int run(int argc, char** argv) {
 }  // namespace drover
 
 int main(int argc, char** argv) {
-  return drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
+  drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
 }

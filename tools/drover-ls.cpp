@@ -14,7 +14,7 @@ namespace {
 const cli::Description kDescription{
     .name = "drover-ls",
     .synopsis = "[OPTIONS] LOCK...",
-    .summary = "Show which living processes hold LOCK. Exit 0 when it is held, 1 when it is free.",
+    .summary = "Show which living processes hold LOCK. Exit 0: held, 1: free.",
     .examples = {"drover-ls --tree /run/app/app.pid.lock",
                  "drover-ls --json app.pid.lock | jq '.locks[].descriptions[].holders[].pid'",
                  "drover-ls -q app.pid.lock && echo 'it runs'"},
@@ -64,6 +64,8 @@ int run(int argc, char** argv) {
                      : arguments.pids ? pid_lines(reports)
                                       : ls::as_text(reports, arguments.style));
   }
+  cli::say(cli::Level::detail,
+           fmt::format("processes that could not be inspected: {}", reports.front().uninspected));
   const bool all_held = std::all_of(reports.begin(), reports.end(),
                                     [](const flock::LockReport& report) { return report.held; });
   return all_held ? cli::kDone : cli::kNo;
@@ -73,5 +75,5 @@ int run(int argc, char** argv) {
 }  // namespace drover
 
 int main(int argc, char** argv) {
-  return drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
+  drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
 }

@@ -76,6 +76,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
 int run(int argc, char** argv) {
   Arguments arguments;
   if (!read_arguments(argc, argv, arguments)) return cli::kDone;
+  ::signal(SIGPIPE, SIG_IGN);  // a reader of our messages that has gone must not end the wait
   const auto notice = [](const std::string& text) { cli::say(cli::Level::notice, text); };
   flock::WaitResult result;
   if (arguments.pidfile) {
@@ -100,5 +101,5 @@ int run(int argc, char** argv) {
 }  // namespace drover
 
 int main(int argc, char** argv) {
-  return drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
+  drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 
 namespace drover::cli {
@@ -64,7 +65,8 @@ std::string compose_line(Level level, std::string_view text, bool to_journal) {
 void say(Level level, std::string_view text) {
   if (!wanted(level)) return;
   const std::string line = compose_line(level, text, stderr_is_journal());
-  (void)!::write(STDERR_FILENO, line.data(), line.size());
+  while (::write(STDERR_FILENO, line.data(), line.size()) < 0 && errno == EINTR) {
+  }
 }
 
 }  // namespace drover::cli

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <new>
 
 #include "lib/cli/duration.h"
@@ -73,6 +74,42 @@ int report(const Error& error, bool wrapper) {
   return wrapper ? kWrapperFailed : exit_code_for(error.err());
 }
 
+/// Ends the process without the destructors of static objects: nobody waits for them, but a
+/// supervisor waits for the end. Sanitizers report there, so they get it.
+[[noreturn]] void finish(int code) {
+#if defined(DROVER_SANITIZED)
+  std::exit(code);
+#else
+  std::_Exit(code);
+#endif
+}
+
+int run_reporting(const Description& description, const std::function<int()>& body) {
+  try {
+    const int code = body();
+    if (std::fflush(stdout) != 0) throw Error(errno, "write to", "standard output");
+    return code;
+  } catch (const UsageError& error) {
+    say(Level::error, error.what());
+    say(Level::error, fmt::format("hint: see '{} --help'", description.name));
+    return description.wrapper ? kWrapperFailed : kUsage;
+  } catch (const os::ExecError& error) {
+    say(Level::error, error.what());
+    return error.err() == ENOENT || error.err() == ENOTDIR ? kNotFound : kNotExecutable;
+  } catch (const Error& error) {
+    return report(error, description.wrapper);
+  } catch (const std::system_error& error) {  // of a library below us
+    say(Level::error, fmt::format("cannot go on: {}", error.code().message()));
+    return description.wrapper ? kWrapperFailed : exit_code_for(error.code().value());
+  } catch (const std::bad_alloc&) {
+    say(Level::error, "cannot go on: out of memory");
+    return description.wrapper ? kWrapperFailed : kSystem;
+  } catch (const std::exception& error) {
+    say(Level::error, fmt::format("cannot go on, please report this: {}", error.what()));
+    return description.wrapper ? kWrapperFailed : kBug;
+  }
+}
+
 }  // namespace
 
 Options::Options(Description description)
@@ -132,29 +169,10 @@ std::string Options::help() const {
   return text + fmt::format("\nSee {}(1).\n", description_.name);
 }
 
-int run_main(const Description& description, const std::function<int()>& body) {
+void run_main(const Description& description, const std::function<int()>& body) {
   fill_standard_streams();
   set_program(description.name);
-  try {
-    const int code = body();
-    if (std::fflush(stdout) != 0) throw Error(errno, "write to", "standard output");
-    return code;
-  } catch (const UsageError& error) {
-    say(Level::error, error.what());
-    say(Level::error, fmt::format("hint: see '{} --help'", description.name));
-    return description.wrapper ? kWrapperFailed : kUsage;
-  } catch (const os::ExecError& error) {
-    say(Level::error, error.what());
-    return error.err() == ENOENT || error.err() == ENOTDIR ? kNotFound : kNotExecutable;
-  } catch (const Error& error) {
-    return report(error, description.wrapper);
-  } catch (const std::bad_alloc&) {
-    say(Level::error, "cannot go on: out of memory");
-    return description.wrapper ? kWrapperFailed : kSystem;
-  } catch (const std::exception& error) {
-    say(Level::error, fmt::format("cannot go on, please report this: {}", error.what()));
-    return description.wrapper ? kWrapperFailed : kBug;
-  }
+  finish(run_reporting(description, body));
 }
 
 }  // namespace drover::cli

@@ -55,9 +55,9 @@ class Options {
   CLI::App app_;
 };
 
-/// Runs `body`, prints what it throws as one line, and returns the exit code of the process. Opens
+/// Runs `body`, prints what it throws as one line, and ends the process with its exit code. Opens
 /// /dev/null in place of closed standard streams, so that no file of ours takes their numbers; it
 /// is close-on-exec, and a command finds them closed again.
-int run_main(const Description& description, const std::function<int()>& body);
+[[noreturn]] void run_main(const Description& description, const std::function<int()>& body);
 
 }  // namespace drover::cli

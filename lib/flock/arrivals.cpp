@@ -22,6 +22,11 @@ using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
+bool cancelled(const asio::error_code& error) {
+  if (error && error != asio::error::operation_aborted) throw std::system_error(error, "wait");
+  return static_cast<bool>(error);
+}
+
 struct Arrivals::Subscription {
   Subscription(asio::io_context& io, std::string file_name)
       : name(std::move(file_name)), changed(io) {}
@@ -81,7 +86,7 @@ void Arrivals::unsubscribe(Subscription& subscription) {
 
 void Arrivals::wait_for_events() {
   readable_->async_wait(asio::posix::stream_descriptor::wait_read, [this](asio::error_code error) {
-    if (error || !inotify_) return;
+    if (cancelled(error) || !inotify_) return;
     read_events();
     wait_for_events();
   });
@@ -122,8 +127,8 @@ asio::awaitable<Arrival> Arrivals::next(std::string path, os::Deadline deadline)
       until = std::min(until, Clock::now() + kLookAgain);
     }
     seen.changed.expires_at(until);
-    asio::error_code cancelled;
-    co_await seen.changed.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+    asio::error_code woken;
+    co_await seen.changed.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <asio/awaitable.hpp>
+#include <asio/error_code.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
@@ -13,6 +14,9 @@
 #include "lib/os/inotify.h"
 
 namespace drover::flock {
+
+/// Whether an asynchronous wait was called off. Throws std::system_error when it failed.
+bool cancelled(const asio::error_code& error);
 
 struct Arrival {
   enum class Kind { holding, came_and_went, nobody } kind = Kind::nobody;

@@ -69,15 +69,15 @@ std::optional<unsigned> generation_of(const LockFile& file) {
 Generation begin_generation(const std::string& path, Mode mode, mode_t file_mode,
                             const Patience& patience) {
   for (;;) {
-    const bool existed = os::file_at(path).has_value();
-    LockFile old = LockFile::open_or_create(path, file_mode);
-    if (!existed) {
-      const Acquired acquired = acquire(old, mode, patience);
-      if (acquired == Acquired::yes && !old.at_path()) continue;
+    if (auto first = LockFile::create(path, file_mode)) {
+      const Acquired acquired = acquire(*first, mode, patience);
       if (acquired != Acquired::yes) return {acquired, std::nullopt};
-      return {acquired, std::move(old)};
+      if (!first->at_path()) continue;  // another caller has put its generation there
+      return {acquired, std::move(first)};
     }
-
+    auto existing = LockFile::open(path);
+    if (!existing) continue;
+    LockFile& old = *existing;
     const auto number = generation_of(old);
     if (!number)
       throw Error::because(EBADMSG, "begin a generation at", path, "the file there has content",

@@ -30,26 +30,36 @@ LockFile open_and_lock(const HoldRequest& request, const std::string& path, Acqu
   }
 }
 
-os::Fd place(const LockFile& file, const HoldRequest& request, Hold& result) {
-  const int first = request.first_free;
-  if (request.placement.kind == Placement::Kind::exactly) {
-    const int number = request.placement.number;
-    if (os::is_open(number)) throw Error(EBUSY, "use descriptor", std::to_string(number));
-    os::Fd fd = os::duplicate(file.fd(), number, true);
-    if (!fd)
-      throw Error(errno, "use descriptor", std::to_string(number),
-                  errno == EINVAL ? "it is above the limit of descriptors (ulimit -Hn)" : "");
-    return fd;
-  }
+/// The file's own descriptor, from now on inherited.
+os::Fd keep(LockFile& file) {
+  os::set_inherited(file.fd(), true);
+  return file.release();
+}
+
+os::Fd place_exactly(LockFile& file, int number) {
+  if (file.fd() == number) return keep(file);
+  if (os::is_open(number)) throw Error(EBUSY, "use descriptor", std::to_string(number));
+  os::Fd fd = os::duplicate(file.fd(), number, true);
+  if (!fd)
+    throw Error(errno, "use descriptor", std::to_string(number),
+                errno == EINVAL ? "it is above the limit of descriptors (ulimit -Hn)" : "");
+  return fd;
+}
+
+os::Fd place(LockFile& file, const HoldRequest& request, Hold& result) {
+  if (request.placement.kind == Placement::Kind::exactly)
+    return place_exactly(file, request.placement.number);
   if (request.placement.kind == Placement::Kind::high) {
-    os::Fd fd = os::duplicate(file.fd(), std::max(kFirstHigh, first), true);
+    os::Fd fd = os::duplicate(file.fd(), std::max(kFirstHigh, request.first_free), true);
     if (fd) return fd;
     result.warnings.push_back(fmt::format(
         "no descriptor above {} can be had (ulimit -Hn): using a low one, which unicorn "
         "closes when it re-executes itself",
         kFirstHigh - 1));
   }
-  os::Fd fd = os::duplicate(file.fd(), first, true);
+  // open(2) gave the lowest that is free.
+  if (file.fd() >= request.first_free) return keep(file);
+  os::Fd fd = os::duplicate(file.fd(), request.first_free, true);
   if (!fd) throw Error(errno, "duplicate the descriptor of", file.path());
   return fd;
 }
@@ -85,8 +95,8 @@ Hold hold(const HoldRequest& request) {
     result.warnings.push_back(fmt::format(
         "'{}' is on {}, where a lock may not be seen by every process: put it under /run",
         result.path, kind));
-  result.fd = place(*file, request, result);
   file->touch();
+  result.fd = place(*file, request, result);
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <charconv>
 
+#include "lib/os/parallel.h"
 #include "lib/os/procfs.h"
 
 namespace drover::flock {
@@ -107,13 +108,25 @@ Opened look_at(pid_t pid, Files files) {
 }
 
 size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)>& visit) {
+  const std::vector<pid_t> pids = os::all_processes();
+  std::vector<Opened> seen(pids.size());
+  os::in_parallel(pids.size(), [&](size_t begin, size_t end) {
+    for (size_t at = begin; at < end; ++at)
+      seen[at] = look_at(pids[at], files);
+  });
   size_t unreadable = 0;
-  for (const pid_t pid : os::all_processes()) {
-    const Opened opened = look_at(pid, files);
-    if (!opened.readable) ++unreadable;
-    if (!opened.fds.empty() || !opened.deleted.empty()) visit(pid, opened);
+  for (size_t at = 0; at < pids.size(); ++at) {
+    if (!seen[at].readable) ++unreadable;
+    if (!seen[at].fds.empty() || !seen[at].deleted.empty()) visit(pids[at], seen[at]);
   }
   return unreadable;
+}
+
+bool has_shared_holder(const os::FileId& file) {
+  for (const pid_t pid : os::all_processes())
+    for (const HeldFd& held : look_at(pid, {&file, 1}).fds)
+      if (held.mode == LockMode::shared) return true;
+  return false;
 }
 
 std::vector<LockAbove> locks_held_above() {

@@ -49,6 +49,9 @@ Opened look_at(pid_t pid, Files files);
 /// descriptors each: about 0.2 s.
 size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)>& visit);
 
+/// Whether some process that we can look into holds the file shared. Reads /proc up to the first.
+bool has_shared_holder(const os::FileId& file);
+
 /// A lock that this process or one above it holds.
 struct LockAbove {
   pid_t pid = 0;

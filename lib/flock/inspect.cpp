@@ -10,13 +10,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <map>
 
 #include "lib/flock/generation.h"
 #include "lib/flock/lock_file.h"
 #include "lib/flock/wait.h"
 #include "lib/os/error.h"
+#include "lib/os/parallel.h"
 #include "lib/os/procfs.h"
 
 namespace drover::flock {
@@ -66,14 +66,13 @@ bool link_is_deleted(pid_t pid, const char* name) {
          std::string_view(target.data(), static_cast<size_t>(size)).ends_with(" (deleted)");
 }
 
-Opener describe(pid_t pid, std::vector<HeldFd> fds) {
-  Opener opener;
-  opener.pid = pid;
-  opener.fds = std::move(fds);
+/// Fills in what /proc tells of the process.
+void describe(Opener& opener) {
+  const pid_t pid = opener.pid;
   struct stat st {};
   if (::stat(fmt::format("/proc/{}", pid).c_str(), &st) == 0) opener.uid = st.st_uid;
   const auto stat = os::read_stat(pid);
-  if (!stat) return opener;
+  if (!stat) return;
   opener.parent = stat->parent;
   const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   opener.age_s = std::max(0.0, seconds_since_boot() - static_cast<double>(stat->start) / ticks);
@@ -82,7 +81,6 @@ Opener describe(pid_t pid, std::vector<HeldFd> fds) {
   opener.unit = unit_of(opener.cgroup);
   opener.folder_deleted = link_is_deleted(pid, "cwd");
   opener.executable_deleted = link_is_deleted(pid, "exe");
-  return opener;
 }
 
 /// One holder's descriptor, for sorting by open file description.
@@ -124,31 +122,27 @@ Description make_description(const std::vector<Share>& shares) {
   std::map<pid_t, std::vector<HeldFd>> by_process;
   for (const Share& share : shares)
     by_process[share.pid].push_back(share.held);
-  for (auto& [pid, fds] : by_process)
-    description.holders.push_back(describe(pid, std::move(fds)));
+  for (auto& [pid, fds] : by_process) {
+    description.holders.emplace_back();
+    description.holders.back().pid = pid;
+    description.holders.back().fds = std::move(fds);
+  }
+  os::in_parallel(description.holders.size(), [&](size_t begin, size_t end) {
+    for (size_t at = begin; at < end; ++at)
+      describe(description.holders[at]);
+  });
   return description;
 }
 
-/// The processes of the "->" rows of /proc/locks, for any file with this inode number.
-std::vector<pid_t> blocked_processes(ino_t inode) {
-  std::vector<pid_t> pids;
-  const std::string text = os::read_proc("/proc/locks", 1 << 24);
-  const std::string wanted = fmt::format(":{} ", inode);
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line = std::string_view(text).substr(at, end - at);
-    at = end + 1;
-    if (line.find("-> FLOCK") == std::string_view::npos) continue;
-    const auto colon = line.find(wanted);
-    if (colon == std::string_view::npos) continue;
-    // "... WRITE 812 fe:00:527443 0 EOF": the pid is the word before the device.
-    const auto device = line.rfind(' ', colon);
-    const auto number = line.rfind(' ', device - 1);
-    pid_t pid = 0;
-    std::from_chars(line.data() + number + 1, line.data() + device, pid);
-    if (pid > 0) pids.push_back(pid);
-  }
-  return pids;
+/// Whether some thread of the process is in flock(2) on this descriptor. /proc/locks would not do:
+/// it hides its rows in a pid namespace in which the lock's taker is dead.
+bool is_waiting(const Share& share) {
+  const std::string call = fmt::format("{} 0x{:x} ", SYS_flock, share.held.fd);
+  const auto threads = os::threads_of(share.pid);
+  return std::any_of(threads.begin(), threads.end(), [&](pid_t thread) {
+    return os::read_proc(fmt::format("/proc/{}/task/{}/syscall", share.pid, thread))
+        .starts_with(call);
+  });
 }
 
 class Inspection {
@@ -208,10 +202,12 @@ class Inspection {
               [](const Description& a, const Description& b) {
                 return a.holders.front().pid < b.holders.front().pid;
               });
-    const auto blocked = blocked_processes(target.id.ino);
     for (const Share& share : found.open) {
-      const bool waits = std::find(blocked.begin(), blocked.end(), share.pid) != blocked.end();
-      (waits ? report.waiting : report.open).push_back(describe(share.pid, {share.held}));
+      auto& openers = is_waiting(share) ? report.waiting : report.open;
+      openers.emplace_back();
+      openers.back().pid = share.pid;
+      openers.back().fds = {share.held};
+      describe(openers.back());
     }
     auto file = LockFile::open(target.path);
     report.held = !report.descriptions.empty() || (file && is_held(*file));

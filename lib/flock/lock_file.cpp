@@ -1,7 +1,6 @@
 #include "lib/flock/lock_file.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -11,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 
+#include "lib/flock/holders.h"
 #include "lib/os/error.h"
 #include "lib/os/signals.h"
 
@@ -21,7 +21,6 @@ using os::Fd;
 
 constexpr int kOpenFlags = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
 constexpr auto kWaiterInstant = std::chrono::milliseconds(250);
-constexpr int kLooks = 50;
 
 [[noreturn]] void throw_open_error(int err, const std::string& path) {
   if (err == ELOOP)
@@ -37,7 +36,7 @@ constexpr int kLooks = 50;
 }
 
 /// NFS emulates flock with record locks and wants a descriptor open for writing (flock(2)).
-bool reopen_for_writing(LockFile& file) {
+[[gnu::noinline]] bool reopen_for_writing(LockFile& file) {
   Fd again = os::try_open("/proc/self/fd/" + std::to_string(file.fd()), O_RDWR | O_NOCTTY);
   if (!again) return false;
   file.replace_descriptor(std::move(again));
@@ -70,12 +69,15 @@ Acquired acquire_until(LockFile& file, Mode mode, os::Deadline deadline) {
   }
 }
 
-/// Whether the lock is held shared right now; asked through a description of its own, so that the
-/// question takes nothing from `file`.
-bool held_shared(const LockFile& file) {
-  auto probe = LockFile::open(file.path());
-  return probe && probe->id() == file.id() && try_acquire(*probe, Mode::shared) &&
-         !try_acquire(*probe, Mode::exclusive);
+void unlock(LockFile& file) {
+  while (::flock(file.fd(), LOCK_UN) != 0)
+    if (errno != EINTR) throw_lock_error(errno, file);
+}
+
+/// One attempt that gives the exclusive instants of waiters time to pass.
+bool try_patiently(LockFile& file, Mode mode) {
+  const auto limit = std::chrono::steady_clock::now() + kWaiterInstant;
+  return acquire_until(file, mode, limit) == Acquired::yes;
 }
 
 }  // namespace
@@ -101,18 +103,21 @@ std::optional<LockFile> LockFile::open(const std::string& path) {
   throw_open_error(errno, path);
 }
 
+std::optional<LockFile> LockFile::create(const std::string& path, mode_t mode) {
+  Fd fd = os::try_open(path, O_RDONLY | O_CREAT | O_EXCL | kOpenFlags, mode);
+  if (!fd && errno == EEXIST) return std::nullopt;
+  if (!fd)
+    throw Error(errno, "create lock file", path,
+                errno == ENOENT ? "the folder must exist before the server starts" : "");
+  const bool masked = (os::stat_of(fd.get(), path).st_mode & 07777) != mode;
+  if (masked && ::fchmod(fd.get(), mode) != 0) throw Error(errno, "set the mode of", path);
+  return LockFile(std::move(fd), path);
+}
+
 LockFile LockFile::open_or_create(const std::string& path, mode_t mode) {
   for (;;) {
     if (auto existing = open(path)) return std::move(*existing);
-    Fd fd = os::try_open(path, O_RDONLY | O_CREAT | O_EXCL | kOpenFlags, mode);
-    if (!fd) {
-      if (errno == EEXIST && os::file_at(path)) continue;  // somebody was faster
-      throw Error(errno, "create lock file", path,
-                  errno == ENOENT ? "the folder must exist before the server starts" : "");
-    }
-    const bool masked = (os::stat_of(fd.get(), path).st_mode & 07777) != mode;
-    if (masked && ::fchmod(fd.get(), mode) != 0) throw Error(errno, "set the mode of", path);
-    return {std::move(fd), path};
+    if (auto created = create(path, mode)) return std::move(*created);
   }
 }
 
@@ -157,27 +162,26 @@ Acquired acquire(LockFile& file, Mode mode, const Patience& patience) {
   if (patience.kind == Patience::Kind::forever) return acquire_until(file, mode, {});
   if (try_acquire(file, mode)) return Acquired::yes;
   if (patience.kind == Patience::Kind::until) return acquire_until(file, mode, patience.deadline);
-  if (mode == Mode::exclusive && held_shared(file)) return Acquired::busy;
-  const auto limit = std::chrono::steady_clock::now() + kWaiterInstant;
-  return acquire_until(file, mode, limit) == Acquired::yes ? Acquired::yes : Acquired::busy;
+  if (mode == Mode::exclusive && has_shared_holder(file.id())) return Acquired::busy;
+  return try_patiently(file, mode) ? Acquired::yes : Acquired::busy;
 }
 
 void wait_until_free(LockFile& file) {
-  acquire_until(file, Mode::exclusive, {});
-  ::flock(file.fd(), LOCK_UN);
+  // Small on purpose: a thousand threads blocked here fit into one page of stack each.
+  int err;
+  do {
+    err = lock_once(file, LOCK_EX);
+  } while (err == EINTR);
+  if (err != 0) throw_lock_error(err, file);
+  unlock(file);
 }
 
 bool is_held(LockFile& file) {
-  for (int look = 0; look < kLooks; ++look) {
-    bool alone = try_acquire(file, Mode::exclusive);
-    const bool shared = !alone && try_acquire(file, Mode::shared);
-    // Refused alone, but not beside others: they are there, unless it was an asker's instant.
-    if (shared) alone = try_acquire(file, Mode::exclusive);
-    ::flock(file.fd(), LOCK_UN);
-    if (alone || shared) return !alone;
-    ::sched_yield();
+  if (!try_acquire(file, Mode::exclusive)) {
+    if (has_shared_holder(file.id()) || !try_patiently(file, Mode::exclusive)) return true;
   }
-  return true;  // exclusively, and for longer than an instant
+  unlock(file);
+  return false;
 }
 
 }  // namespace drover::flock

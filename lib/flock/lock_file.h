@@ -32,8 +32,10 @@ class LockFile {
   /// Opens a file that exists. Empty when there is none; throws Error for anything that is not a
   /// regular file (symbolic links included) or cannot be opened. Never blocks, a FIFO included.
   static std::optional<LockFile> open(const std::string& path);
-  /// Opens it or makes it, empty, with exactly `mode`, whatever the umask. First without O_CREAT:
-  /// in a sticky folder fs.protected_regular forbids O_CREAT on another user's file, even to root.
+  /// Makes it, empty, with exactly `mode`, whatever the umask. Empty when there is one already.
+  static std::optional<LockFile> create(const std::string& path, mode_t mode);
+  /// Opens it or makes it. First without O_CREAT: in a sticky folder fs.protected_regular forbids
+  /// O_CREAT on another user's file, even to root.
   static LockFile open_or_create(const std::string& path, mode_t mode);
   /// A descriptor that somebody else opened. Throws Error when it is no regular file.
   static LockFile adopt(int fd, std::string path);
@@ -65,9 +67,9 @@ class LockFile {
 };
 
 /// flock(2) on the file. Blocks as long as `patience` says; signals with a handler do not end the
-/// wait. Without patience, a waiter's brief exclusive instant is not "busy": when nobody holds the
-/// lock shared and yet it cannot be had, up to 250 ms are given to such waiters.
-/// Throws Error when the file system refuses (ENOLCK, EIO ...).
+/// wait. Without patience, a waiter's brief exclusive instant is not "busy": when nobody in sight
+/// holds the lock shared and yet it cannot be had, up to 250 ms are given to such waiters. Throws
+/// Error when the file system refuses (ENOLCK, EIO ...).
 Acquired acquire(LockFile& file, Mode mode, const Patience& patience);
 
 /// One attempt, at once. On `yes` the caller has the lock until it closes the file.
@@ -77,7 +79,9 @@ bool try_acquire(LockFile& file, Mode mode);
 /// caller's own descriptor must be one that nobody shares. Not ended by signals that have a
 /// handler.
 void wait_until_free(LockFile& file);
-/// Whether a process holds the file now. Another asker's instant does not count as holding.
+/// Whether a process holds the file now. Another waiter's exclusive instant is not holding: where
+/// no shared holder is in sight, such instants get up to 250 ms to pass. Reads /proc when it is
+/// held.
 bool is_held(LockFile& file);
 
 }  // namespace drover::flock

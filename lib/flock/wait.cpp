@@ -10,6 +10,7 @@
 #include "lib/flock/departure.h"
 #include "lib/flock/generation.h"
 #include "lib/os/error.h"
+#include "lib/os/memory.h"
 #include "lib/os/procfs.h"
 
 namespace drover::flock {
@@ -109,6 +110,7 @@ void wait_until_gone(const std::string& path, bool report, const Notice& notice)
     const Departure departure(file);
     std::optional<RootHolders> masters;
     if (report) masters.emplace(file);
+    os::release_free_memory();
     wait_until_free(file);
     const Afterlife next = afterlife(file);
     if (next != Afterlife::replaced) {

@@ -11,6 +11,7 @@
 
 #include "lib/flock/departure.h"
 #include "lib/os/error.h"
+#include "lib/os/memory.h"
 #include "lib/os/thread.h"
 
 namespace drover::flock {
@@ -52,7 +53,8 @@ struct Watch::Job {
     } catch (const Error&) {
       failure = std::current_exception();
     }
-    (void)!::write(pipe->writer.get(), &id, sizeof id);
+    while (::write(pipe->writer.get(), &id, sizeof id) < 0 && errno == EINTR) {
+    }
   }
 };
 
@@ -71,7 +73,7 @@ Watch::~Watch() { finished_.release(); }
 
 void Watch::read_finished() {
   finished_.async_wait(asio::posix::stream_descriptor::wait_read, [this](asio::error_code error) {
-    if (error) return;
+    if (cancelled(error)) return;
     uint64_t id = 0;
     while (::read(pipe_->reader.get(), &id, sizeof id) == sizeof id)
       if (const auto timer = waiting_.find(id); timer != waiting_.end()) timer->second->cancel();
@@ -85,8 +87,8 @@ asio::awaitable<void> Watch::free(std::shared_ptr<Job> job) {
   job->pipe = pipe_;
   waiting_[job->id] = &done;
   os::start_detached([job] { job->run(); });
-  asio::error_code cancelled;
-  co_await done.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+  asio::error_code woken;
+  co_await done.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   waiting_.erase(job->id);
   if (job->failure) std::rethrow_exception(job->failure);
 }
@@ -158,11 +160,13 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
       if (failure || left == 0) io.stop();
     });
   }
+  io.poll();  // the first look comes before any limit
+  os::release_free_memory();
   asio::steady_timer limit(io);
   if (request.limit) {
     limit.expires_at(*request.limit);
     limit.async_wait([&io](asio::error_code error) {
-      if (!error) io.stop();
+      if (!cancelled(error)) io.stop();
     });
   }
   io.run();

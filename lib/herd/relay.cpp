@@ -12,6 +12,7 @@
 #include "lib/herd/masters.h"
 #include "lib/os/error.h"
 #include "lib/os/folder_signal.h"
+#include "lib/os/memory.h"
 #include "lib/os/signals.h"
 
 namespace drover::herd {
@@ -40,7 +41,6 @@ class Relay {
         path_(request.wait.paths.at(0)),
         notice_(notice),
         masters_(request.pidfile, path_),
-        blocked_(taken_signals(request.winch)),
         signalfd_(os::open_signalfd(taken_signals(request.winch))),
         signals_(io_, signalfd_.get()),
         limit_(io_),
@@ -58,10 +58,12 @@ class Relay {
       io_.stop();
     });
     take_signals();
+    io_.poll();  // the first look comes before any limit
+    os::release_free_memory();
     if (request_.wait.limit) {
       limit_.expires_at(*request_.wait.limit);
       limit_.async_wait([this](asio::error_code error) {
-        if (!error) io_.stop();
+        if (!flock::cancelled(error)) io_.stop();
       });
     }
     io_.run();
@@ -121,13 +123,13 @@ class Relay {
     if (masters_.refresh() || looks == 0) return;
     look_again_.expires_after(kLookAgain);
     look_again_.async_wait([this, looks](asio::error_code error) {
-      if (!error) look_at_pidfile(looks - 1);
+      if (!flock::cancelled(error)) look_at_pidfile(looks - 1);
     });
   }
 
   void take_signals() {
     signals_.async_wait(Descriptor::wait_read, [this](asio::error_code error) {
-      if (error) return;
+      if (flock::cancelled(error)) return;
       signalfd_siginfo info{};
       while (::read(signalfd_.get(), &info, sizeof info) == sizeof info)
         handle(static_cast<int>(info.ssi_signo));
@@ -180,7 +182,6 @@ class Relay {
   bool begun_ = false;
   RelayResult result_;
 
-  const os::BlockedSignals blocked_;
   const os::Fd signalfd_;
   asio::io_context io_{1};
   Descriptor signals_;
@@ -193,6 +194,7 @@ class Relay {
 }  // namespace
 
 RelayResult wait_and_relay(const RelayRequest& request, const flock::Notice& notice) {
+  os::block_signals(taken_signals(request.winch));
   return Relay(request, notice).run();
 }
 

@@ -1,6 +1,7 @@
 // A failure of the system, in the form in which a person will read it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -12,11 +13,13 @@ namespace drover {
 /// ...". Caught once, by cli::run_main, which prints it and picks the exit code from `code()`.
 class Error : public std::system_error {
  public:
-  /// `err` is an errno value. `tried` completes "cannot ...". `subject` may be empty.
-  Error(int err, std::string_view tried, std::string_view subject = {}, std::string hint = {});
+  /// `err` is an errno value. `tried` completes "cannot ...". `subject` is quoted, also an empty
+  /// one.
+  Error(int err, std::string_view tried, std::optional<std::string_view> subject = {},
+        std::string hint = {});
 
   /// As above, with `reason` in place of the system's text for `err`.
-  static Error because(int err, std::string_view tried, std::string_view subject,
+  static Error because(int err, std::string_view tried, std::optional<std::string_view> subject,
                        std::string_view reason, std::string hint = {});
 
   const char* what() const noexcept override { return message_.c_str(); }

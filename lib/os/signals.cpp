@@ -60,6 +60,8 @@ sigset_t forwardable_signals() noexcept {
   return set;
 }
 
+void block_signals(const sigset_t& set) noexcept { ::pthread_sigmask(SIG_BLOCK, &set, nullptr); }
+
 BlockedSignals::BlockedSignals(const sigset_t& set) noexcept {
   ::pthread_sigmask(SIG_BLOCK, &set, &previous_);
 }

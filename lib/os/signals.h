@@ -23,6 +23,11 @@ sigset_t signal_set(std::initializer_list<int> numbers) noexcept;
 /// CHLD, TSTP, and not the faults that the processor raises.
 sigset_t forwardable_signals() noexcept;
 
+/// Blocks signals for the calling thread, and so for what it starts, until the process ends: one
+/// that comes at the very end is dropped, it does not kill the process between its result and its
+/// exit.
+void block_signals(const sigset_t& set) noexcept;
+
 /// Blocks signals for the calling thread while it lives; then the old mask is back. Blocked signals
 /// are inherited over fork and exec: whoever spawns restores the mask first.
 class BlockedSignals {

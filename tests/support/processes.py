@@ -81,20 +81,30 @@ def blocked_in(pid):
         return ""
 
 
+def threads_in_flock(pid):
+    """How many threads of the process are blocked in flock(2)."""
+    try:
+        return sum(_sleeps_in_flock(pid, thread) for thread in os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _sleeps_in_flock(pid, thread):
+    """A thread that is only passing through, with LOCK_NB or preempted, shows the call too."""
+    try:
+        with open(f"/proc/{pid}/task/{thread}/syscall") as file:
+            words = file.read().split()
+        if words[0] != "73" or int(words[2], 16) & ~3:  # flock on x86_64; LOCK_SH, LOCK_EX
+            return False
+        with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+            return file.read().rsplit(b")", 1)[1].split()[0] == b"S"
+    except (OSError, IndexError):
+        return False
+
+
 def in_flock(pid):
     """Whether some thread of the process is blocked in flock(2)."""
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    for thread in threads:
-        try:
-            with open(f"/proc/{pid}/task/{thread}/syscall") as file:
-                if file.read().split()[0] == "73":  # flock on x86_64
-                    return True
-        except (OSError, IndexError):
-            pass
-    return False
+    return threads_in_flock(pid) > 0
 
 
 def context_switches(pid):

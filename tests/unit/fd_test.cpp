@@ -62,6 +62,6 @@ TEST_CASE("paths are split and made absolute") {
 TEST_CASE("an error says what, on what and why") {
   CHECK(std::string(Error(ENOENT, "open", "/x").what()) ==
         "cannot open '/x': No such file or directory");
-  CHECK(std::string(Error::because(EINVAL, "lock", "", "no reason").what()) ==
+  CHECK(std::string(Error::because(EINVAL, "lock", {}, "no reason").what()) ==
         "cannot lock: no reason");
 }

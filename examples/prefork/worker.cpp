@@ -1,0 +1,201 @@
+#include "examples/prefork/worker.h"
+
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <thread>
+
+#include "examples/prefork/answer.h"
+#include "examples/prefork/connection.h"
+#include "examples/prefork/log.h"
+#include "lib/os/error.h"
+#include "lib/os/signals.h"
+
+namespace drover::prefork {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// How long a client may keep a worker for itself between two requests.
+constexpr auto kIdle = 2s;
+/// A client that was told "keep-alive" may have sent its next request before it learns that the
+/// worker leaves: so long it is answered.
+constexpr auto kParting = 500ms;
+/// How long a client may take to close its side of the connection.
+constexpr auto kLinger = 1s;
+
+class Worker {
+ public:
+  explicit Worker(WorkerSetup setup)
+      : setup_(std::move(setup)),
+        name_(fmt::format("worker[{}]", setup_.number)),
+        timeout_(setup_.settings.timeout),
+        identity_{setup_.number, setup_.generation, setup_.settings.reply},
+        signals_(os::open_signalfd(os::signal_set({SIGQUIT, SIGUSR1}))) {
+    setup_.title.set("prefork " + name_);
+    ::signal(SIGTERM, SIG_DFL);
+    ::signal(SIGINT, SIG_DFL);
+    const sigset_t quick = os::signal_set({SIGTERM, SIGINT});
+    ::sigprocmask(SIG_UNBLOCK, &quick, nullptr);
+  }
+
+  void run() {
+    if (setup_.faults.has(Fault::leak_child) && setup_.number == 0) leak_child();
+    fail_if_asked_to(Fault::worker_failure);
+    say_up();
+    fail_if_asked_to(Fault::crash_workers);
+    while (!told_to_leave())
+      serve_whoever_comes();
+    setup_.listeners.clear();
+    log(name_ + ": left");
+  }
+
+ private:
+  void fail_if_asked_to(Fault fault) const {
+    if (setup_.faults.has(fault))
+      throw Error::because(ECANCELED, "go on", {}, "a fault was asked for");
+  }
+
+  void say_up() {
+    log(name_ + ": up");
+    setup_.heartbeats.done(setup_.number);
+    const pid_t pid = ::getpid();
+    // Less than PIPE_BUF: what several workers write does not mix (pipe(7)).
+    (void)!::write(setup_.news.get(), &pid, sizeof pid);
+    setup_.news.reset();
+  }
+
+  /// Waits for a connection or an order. Orders come first: after QUIT nothing more is accepted.
+  void serve_whoever_comes() {
+    std::vector<pollfd> watched{{signals_.get(), POLLIN, 0}, {setup_.lifeline.get(), POLLIN, 0}};
+    for (const Listener& listener : setup_.listeners)
+      watched.push_back({listener.fd.get(), POLLIN, 0});
+    if (::poll(watched.data(), watched.size(), -1) < 0) return;
+    for (size_t i = 2; i < watched.size(); ++i)
+      if (watched[i].revents != 0 && !told_to_leave()) accept_from(watched[i].fd);
+  }
+
+  void accept_from(int listener) {
+    os::Fd client(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (client) {
+      serve(Connection(std::move(client)));
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+      log(fmt::format("{}: {}", name_, Error(errno, "accept a connection").what()));
+      // The connection stays in the queue, and poll(2) would come back at once.
+      std::this_thread::sleep_for(100ms);
+    }
+    // Anything else is EAGAIN, another worker was faster, or a client that has gone already.
+  }
+
+  void serve(Connection connection) {
+    do {
+      begin_work();
+    } while (answer_one(connection) && next_request_comes(connection));
+    begin_work();
+    connection.finish(Clock::now() + std::min<Clock::duration>(kLinger, timeout_ / 8));
+    end_work();
+  }
+
+  void begin_work() {
+    setup_.heartbeats.begin(setup_.number);
+    // The master kills a worker that hangs. This one is for a worker that has lost its master.
+    ::alarm(static_cast<unsigned>(2 * std::chrono::ceil<std::chrono::seconds>(timeout_).count()));
+  }
+
+  void end_work() {
+    ::alarm(0);
+    setup_.heartbeats.done(setup_.number);
+  }
+
+  /// Whether the connection stays open. Client and application share the time that a worker has.
+  bool answer_one(Connection& connection) {
+    Answer reply;
+    bool with_body = true;
+    bool stay = false;
+    try {
+      const auto request = connection.read_request(Clock::now() + timeout_ / 2);
+      if (!request) return false;
+      reply = answer(*request, identity_);
+      with_body = request->method != "HEAD";
+      stay = setup_.settings.keep_alive && request->keep_alive && !told_to_leave() &&
+             !somebody_waits();
+    } catch (const Refused& refused) {
+      reply = refusal(refused.status);
+    }
+    return connection.write(compose(reply, with_body, stay), Clock::now() + timeout_ / 4) && stay;
+  }
+
+  /// After an answer with "keep-alive": waits for the next request.
+  bool next_request_comes(const Connection& connection) {
+    end_work();
+    auto deadline = Clock::now() + kIdle;
+    while (!connection.has_more()) {
+      // Once it is to leave, only the client is watched.
+      pollfd watched[] = {{connection.fd(), POLLIN, 0},
+                          {leaving_ ? -1 : signals_.get(), POLLIN, 0},
+                          {leaving_ ? -1 : setup_.lifeline.get(), POLLIN, 0}};
+      if (::poll(watched, std::size(watched), os::poll_timeout(deadline)) == 0) return false;
+      if (watched[0].revents != 0) return true;
+      if (!leaving_ && told_to_leave()) deadline = std::min(deadline, Clock::now() + kParting);
+    }
+    return true;
+  }
+
+  /// Whether a connection that nobody has accepted is in the queue of a listener.
+  bool somebody_waits() {
+    std::vector<pollfd> watched;
+    for (const Listener& listener : setup_.listeners)
+      watched.push_back({listener.fd.get(), POLLIN, 0});
+    return ::poll(watched.data(), watched.size(), 0) > 0;
+  }
+
+  /// Takes the orders that have come. Does not block.
+  bool told_to_leave() {
+    signalfd_siginfo info{};
+    while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo == SIGUSR1) reopen_log();
+      if (info.ssi_signo == SIGQUIT) leaving_ |= !setup_.faults.has(Fault::ignore_quit);
+    }
+    pollfd lifeline{setup_.lifeline.get(), POLLIN, 0};
+    if (!leaving_ && ::poll(&lifeline, 1, 0) > 0) {
+      log(name_ + ": the master is dead, leaving");
+      leaving_ = true;
+    }
+    return leaving_;
+  }
+
+  void reopen_log() {
+    try {
+      log_to(setup_.settings.log);
+    } catch (const Error& error) {
+      log(fmt::format("{}: {}", name_, error.what()));
+    }
+  }
+
+  /// A child as a careless application leaves it behind: it keeps all that it has inherited.
+  void leak_child() {
+    if (::fork() != 0) return;
+    setup_.title.set("prefork leaked child");
+    for (;;)
+      ::pause();
+  }
+
+  WorkerSetup setup_;
+  const std::string name_;
+  const Clock::duration timeout_;
+  const Identity identity_;
+  const os::Fd signals_;
+  bool leaving_ = false;
+};
+
+}  // namespace
+
+void run_worker(WorkerSetup setup) { Worker(std::move(setup)).run(); }
+
+}  // namespace drover::prefork

@@ -1,0 +1,97 @@
+"""Holds drover's lock from inside a Python server. In gunicorn's configuration:
+
+    import sys
+    sys.path.insert(0, "/usr/share/drover")
+    import drover
+
+    def on_starting(server):
+        drover.hold(server.cfg.pidfile + ".lock")
+
+What holds is a descriptor number. A file object in a local variable would not do: Python closes it
+when the hook returns, and the lock would go with it.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import stat
+
+_FIRST_HIGH = 1025  # out of reach of programs that close "all" descriptors up to a usual limit
+_FIRST = 3
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+
+
+def hold(path=None):
+    """Holds a shared lock on the file at `path` (default: $DROVER_LOCK) until this process and all
+    that it forks and executes have ended; returns the number of the descriptor. A lock that this
+    process took before, or was born with (from drover-hold, or from the master before it), is found
+    and not taken again.
+
+    Makes the file with mode 0600 if it is missing; the folder must exist. Waits while somebody has
+    the lock exclusively, as drover-wait does for an instant. Raises OSError, or ValueError when there
+    is no path or it names something else than a regular file.
+    """
+    path = path or os.environ.get("DROVER_LOCK")
+    if not path:
+        raise ValueError("drover.hold: no path, and DROVER_LOCK is not set")
+    held = (int(name) for name in os.listdir("/proc/self/fd") if _holding(int(name), path))
+    fd = next(held, None)
+    return _take(path) if fd is None else fd
+
+
+def _holding(fd, path):
+    """Whether the descriptor is of the file at `path`, has the lock and will be inherited."""
+    try:
+        if not (_at(path, fd) and os.get_inheritable(fd)):
+            return False
+        with open(f"/proc/self/fdinfo/{fd}") as info:
+            return "FLOCK" in info.read()
+    except OSError:
+        return False  # it was closed meanwhile
+
+
+def _at(path, fd):
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _take(path):
+    while True:
+        fd = _open_lock_file(path)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError(f"drover.hold: '{path}' is not a regular file")
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if _at(path, fd):  # else it was replaced meanwhile
+                return _keep(fd)
+        finally:
+            os.close(fd)
+
+
+def _open_lock_file(path):
+    # First without O_CREAT: in a sticky folder fs.protected_regular forbids it, even to root.
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, _LOOK)
+        with contextlib.suppress(FileExistsError):  # somebody was faster
+            fd = os.open(path, _LOOK | os.O_CREAT | os.O_EXCL, 0o600)
+            os.fchmod(fd, 0o600)
+            return fd
+
+
+def _keep(fd):
+    """A high duplicate, if the hard limit allows one, that is inherited."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        copy = fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_HIGH)
+    except (OSError, ValueError):
+        copy = fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.suppress(OSError):
+        os.utime(copy)  # shows watchers the arrival
+    return copy

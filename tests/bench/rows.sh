@@ -1,0 +1,166 @@
+# shellcheck shell=sh disable=SC2154,SC2016
+# The rows of the table: what is measured, against which peers, with which target. Read by run.sh.
+
+# ROUNDS: as given, or about a fifth with --quick.
+rounds() {
+  if [ -n "$quick" ]; then echo $((($1 + 4) / 5)); else echo "$1"; fi
+}
+
+# KIND TARGETS [1: tell of refused binds]: the lines of the stopwatch on standard input as table lines.
+table() { awk -v kind="$1" -v targets="$2" -v binds="${3-}" -f "$here/table.awk"; }
+
+# TARGETS, and the stopwatch's arguments: times.
+show() {
+  targets=$1
+  shift
+  ./stopwatch "$@" | table times "$targets"
+}
+
+say() { printf '  %s\n' "$1"; }
+
+title() { printf '\n%-44s %5s %10s %10s %8s\n' "$@" | sed 's/ *$//'; }
+
+heading() {
+  echo "drover bench: $(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1 /proc/loadavg), $(date -u '+%F %H:%M') UTC"
+  echo "A ratio is drover's value to the peer's; below 1 is better. Peers are measured in turns with drover."
+}
+
+# COUNT DESCRIPTORS LOCK...: sleeping processes that hold the LOCKs; `made` of them, `crowd` the first.
+# A new FIFO for each: the writer of the one before may not have closed it yet.
+start_crowd() {
+  rm -f ready
+  mkfifo ready
+  ./stopwatch crowd ready "$@" &
+  crowd=$!
+  crowds="$crowds $crowd"
+  made=0
+  read -r made <ready
+}
+
+end_crowds() {
+  for pid in $crowds; do
+    kill "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+  done
+  crowds=
+}
+
+row_start() {
+  title "Start: the whole run of a wrapped 'true'" n p50 p99 ratio
+  show "flock -s L true<=0.60 x" run "$(rounds 400)" \
+    ::: "drover-hold L -- true" bin/drover-hold L -- true \
+    ::: "flock -s L true" flock -s L true \
+    ::: "3 lines of C, static: exec and no more" bin/exec-only true \
+    ::: "true alone" true
+}
+
+# The stopwatch's arguments; the waiters that all deaths are shown to.
+show_deaths() {
+  show "sh -c 'flock -x 0 <L'<=0.80 x;10 lines of C, static<=1.15 x" "$@" \
+    ::: "drover-wait L" bin/drover-wait L \
+    ::: "sh -c 'flock -x 0 <L'" sh -c 'flock -x 0 <L' \
+    ::: "10 lines of C, static" bin/c-static L \
+    ::: "10 lines of C, dynamic" bin/c-dynamic L \
+    ::: "flock -x L true" flock -x L true
+}
+
+row_death() {
+  title "The holder's exit to the waiter's end" n p50 p99 ratio
+  show_deaths death "$(rounds 500)" L 1 exit
+}
+
+row_thousand() {
+  title "The same, 1000 holders: from the last exit" n p50 p99 ratio
+  show_deaths death "$(rounds 50)" L 1000 exit
+  title "... and from kill -9 of all at once" n p50 p99 ratio
+  ./stopwatch death "$(rounds 20)" L 1000 kill \
+    ::: "drover-wait L" bin/drover-wait L \
+    ::: "10 lines of C, static" bin/c-static L | table times ""
+  say "(which is nearly all the kernel's work of ending 1000 processes)"
+}
+
+row_port() {
+  start_crowd 200 3
+  for descriptors in 0 500; do
+    title "Lock on 1025, port below, +$descriptors descriptors" n p50 p99 ratio
+    ./stopwatch port "$(rounds 200)" L bin/drover-hold $descriptors \
+      ::: "drover-wait L" bin/drover-wait L \
+      ::: "flock -x L true" flock -x L true \
+      ::: "10 lines of C, static" bin/c-static L |
+      table times "drover-wait L<=3000 us" 1
+  done
+  say "($made other processes slept meanwhile)"
+  end_crowds
+}
+
+make_service() {
+  mkdir -p service
+  printf '#!/bin/sh\nexec sleep 1000\n' >service/run
+  chmod +x service/run
+}
+
+# SECONDS: starts everything that waits, and looks at it for so long.
+rest() {
+  mkdir -p locks
+  [ -e locks/1 ] || (cd locks && seq 1000 | xargs touch)
+  start_crowd 1 0 locks/*
+  start_crowd 1 0 L
+  echo "$crowd" >pidfile
+  make_service
+  seconds=$1
+  set --
+  if command -v runsv >/dev/null; then set -- ::: "runsv of runit" runsv service; fi
+  ./stopwatch rest "$seconds" \
+    ::: "flock -x L true" flock -x L true \
+    ::: "drover-wait L" bin/drover-wait L \
+    ::: "drover-wait --relay PIDFILE L" bin/drover-wait --relay pidfile L \
+    ::: "drover-wait, 1000 locks" bin/drover-wait locks/* \
+    ::: "tail --pid" tail --pid="$crowd" -f /dev/null \
+    ::: "shell loop, pidfile, sleep 2" sh -c 'while kill -0 $(cat pidfile); do sleep 2; done' "$@"
+  end_crowds
+}
+
+row_idle() {
+  seconds=60
+  [ -z "$quick" ] || seconds=10
+  title "Idle: context switches in $seconds s" count
+  rest $seconds | table switches \
+    "drover-wait L<=0;drover-wait --relay PIDFILE L<=0;drover-wait, 1000 locks<=0"
+  say "(of the process itself; the shell loop's children come on top)"
+}
+
+row_memory() {
+  title "Anonymous memory while waiting" "" RssAnon Pss ratio
+  rest 0 | table memory \
+    "drover-wait L<=1.00 x;drover-wait --relay PIDFILE L<=1.00 x;drover-wait, 1000 locks<=8192 kB"
+}
+
+row_list() {
+  wanted=5000
+  [ -z "$quick" ] || wanted=1000
+  start_crowd $wanted 16 L
+  title "List $made holders, 16 descriptors each" n p50 p99 ratio
+  [ "$made" -ge $wanted ] || say "(no room for more; $wanted were wanted)"
+  set --
+  for peer in fuser "lsof -w"; do
+    # shellcheck disable=SC2086
+    if command -v ${peer% *} >/dev/null; then
+      set -- "$@" ::: "$peer L" $peer L
+    else
+      say "$peer L: not measured, it is not installed"
+    fi
+  done
+  if [ -x bin/drover-ls ]; then
+    set -- ::: "drover-ls L" bin/drover-ls L "$@"
+  else
+    say "drover-ls L: not built"
+  fi
+  show "fuser L<=1.00 x;lsof -w L<=1.00 x" run "$(rounds 10)" "$@"
+  end_crowds
+}
+
+row_poller() {
+  title "The same death, seen by a pidfile poller" n p50 p99
+  show "" poll "$(rounds 5)" L pidfile \
+    ::: "shell loop, pidfile, sleep 2" sh -c 'while kill -0 $(cat pidfile); do sleep 2; done'
+}

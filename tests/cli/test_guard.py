@@ -1,0 +1,197 @@
+"""drover-hold --guard: the parent that stays."""
+
+import os
+import signal
+
+import pytest
+
+from support.flocks import PYTHON, SUPPORT, end, finish, holds, wait  # noqa: F401
+from support.processes import alive, children, eventually, holders, parent, stat
+from support.relays import Server
+
+# Not passed on: what cannot be caught, faults, CHLD, TSTP and PIPE (lib/os/signals.h).
+NOT_FORWARDED = {
+    signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTSTP, signal.SIGPIPE, signal.SIGSEGV,
+    signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT,
+}  # fmt: skip
+
+
+def only_child(pid):
+    eventually(lambda: children(pid), "the command")
+    [child] = children(pid)
+    return child
+
+
+@pytest.mark.parametrize("code", range(256))
+def test_exit_status_is_the_commands(run, lock, code):
+    done = run("drover-hold", "--guard", lock, "sh", "-c", f"exit {code}")
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize("number", [1, 2, 6, 9, 11, 15, 34, 64])
+def test_death_by_a_signal_is_128_and_its_number(run, lock, number):
+    script = f"ulimit -c 0; kill -{number} $$; sleep 1000"
+    assert run("drover-hold", "--guard", lock, "bash", "-c", script).returncode == 128 + number
+
+
+def test_command_not_found_is_127_and_not_executable_126(run, lock, folder):
+    (folder / "plain").write_text("")
+    for command, code in [("no-such-command", 127), (folder / "plain", 126)]:
+        done = run("drover-hold", "--guard", lock, command)
+        assert done.returncode == code
+        assert done.stderr.startswith(f"drover-hold: cannot run '{command}': ")
+
+
+def test_every_catchable_signal_is_forwarded(start, folder, lock):
+    launcher = ("drover-hold", "--guard", lock)
+    server = Server(start, folder, "server", "-", launcher=launcher)
+    numbers = sorted(signal.valid_signals() - NOT_FORWARDED)
+    expected = []
+    for number in numbers:
+        server.process.send_signal(number)
+        try:
+            expected.append(signal.Signals(number).name)
+        except ValueError:
+            expected.append(f"SIGRTMIN+{number - signal.SIGRTMIN}")
+        server.gets(expected[-1])
+    assert server.signals() == expected
+    assert alive(server.process.pid)
+    os.kill(only_child(server.process.pid), signal.SIGKILL)
+    assert server.process.wait() == 128 + 9
+
+
+def test_command_has_the_callers_mask(start, lock):
+    guard = start("drover-hold", "--guard", lock, "sleep", "1000")
+    child = only_child(guard.pid)
+    with open(f"/proc/{child}/status") as file:
+        assert "SigBlk:\t0000000000000000\n" in file.read()
+    os.kill(child, signal.SIGTERM)
+    assert guard.wait() == 128 + 15
+
+
+def test_stays_until_the_last_descendant_is_gone(start, wait, lock, folder):
+    """locks 40: the child exits 5, its daemon lives on"""
+    os.mkfifo(folder / "go")
+    script = "setsid -f sh -c 'read x <go; exit 9' >/dev/null 2>&1; exit 5"
+    guard = start("drover-hold", "--guard", lock, "sh", "-c", script)
+    eventually(lambda: "sh" in [name_of(pid) for pid in children(guard.pid)], "the daemon")
+    waiter = wait(lock)
+    assert guard.poll() is None
+    (folder / "go").write_text("now\n")
+    assert guard.wait() == 5
+    assert finish(waiter)[0] == 0
+
+
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def test_keeps_the_lock_for_a_command_that_drops_it(start, run, lock):
+    """as puma does at USR2"""
+    program = "import os, time; os.closerange(3, 4096); print('closed', flush=True); time.sleep(1000)"
+    guard = start("drover-hold", "--guard", lock, *PYTHON, "-c", program)
+    assert guard.stdout.readline() == "closed\n"
+    assert holders(lock) == {guard.pid}
+    assert run("drover-wait", "-w", "0", lock).returncode == 1
+    os.kill(only_child(guard.pid), signal.SIGKILL)
+    assert guard.wait() == 128 + 9
+    assert not holders(lock)
+
+
+def test_killed_guard_leaves_the_inherited_lock(start, wait, lock):
+    """locks 40: two independent nets"""
+    quiet = {"stdout": -3, "stderr": -3}
+    guard = start("drover-hold", "--guard", lock, "sleep", "1000", **quiet)
+    child = only_child(guard.pid)
+    eventually(lambda: holders(lock) == {guard.pid, child}, "both to hold")
+    waiter = wait(lock)
+    end(guard)
+    assert alive(child) and holders(lock) == {child}
+    os.kill(child, signal.SIGKILL)
+    assert finish(waiter)[0] == 0
+
+
+def test_orphans_get_the_signals_when_the_command_is_gone(start, folder, lock):
+    """A double fork: the daemon is adopted, and TERM reaches it."""
+    record = folder / "daemon.record"
+    daemon = f"{' '.join(PYTHON)} {SUPPORT}/recorder.py {record} - SIGTERM=exit0"
+    script = f"setsid -f {daemon} >/dev/null 2>&1; exit 4"
+    guard = start("drover-hold", "--guard", lock, "sh", "-c", script)
+    eventually(record.exists, "the daemon to be ready")
+    daemons = eventually(lambda: adopted_only(guard.pid), "the command to be gone")
+    assert parent(daemons[0]) == guard.pid
+    guard.terminate()
+    assert guard.wait() == 4
+    assert record.read_text().split() == ["ready", "SIGTERM"]
+
+
+def adopted_only(pid):
+    """The children, once the shell in between is gone."""
+    found = children(pid)
+    names = [name_of(child) for child in found]
+    return found if names and all(name == "python3" for name in names) else None
+
+
+def test_reaps_orphans_while_the_command_runs(start, lock):
+    script = "for i in $(seq 20); do setsid -f true; done; read x"
+    guard = start("drover-hold", "--guard", lock, "sh", "-c", script, stdin=-1)
+    eventually(lambda: len(children(guard.pid)) == 1, "only the command to be left")
+    command = only_child(guard.pid)
+    assert stat(command)[0] != b"Z"
+    guard.communicate("\n")
+    assert guard.returncode == 1 or guard.returncode == 0
+
+
+def test_guard_in_a_guard(start, run, folder, lock):
+    """locks 41"""
+    words = ("drover-hold", "--guard", lock, "drover-hold", "--guard", folder / "b.lock")
+    assert run(*words, "sh", "-c", "exit 6").returncode == 6
+    guard = start(*words, "sleep", "1000")
+    inner = only_child(guard.pid)
+    eventually(lambda: name_of(inner) == "drover-hold" and children(inner), "the inner one")
+    guard.terminate()
+    assert guard.wait() == 128 + 15
+
+
+def test_ignored_sigchld_loses_no_status(run, lock):
+    """locks 41"""
+    script = "trap '' CHLD; exec drover-hold --guard \"$1\" sh -c 'exit 8'"
+    assert run("bash", "-c", script, "bash", lock).returncode == 8
+
+
+def test_as_process_1(run, lock):
+    """locks 41"""
+    words = ("unshare", "--pid", "--fork", "--mount-proc", "drover-hold", "--guard", lock)
+    assert run(*words, "sh", "-c", "setsid -f true; exit 3").returncode == 3
+
+
+def test_stopped_and_continued_command_is_not_an_end(start, lock):
+    guard = start("drover-hold", "--guard", lock, "sleep", "1000")
+    child = only_child(guard.pid)
+    os.kill(child, signal.SIGSTOP)
+    eventually(lambda: stat(child)[0] == b"T", "the stop")
+    os.kill(child, signal.SIGCONT)
+    eventually(lambda: stat(child)[0] == b"S", "it to go on")
+    assert guard.poll() is None
+    guard.send_signal(signal.SIGTERM)
+    assert guard.wait() == 128 + 15
+
+
+def test_many_children_at_once(run, lock):
+    script = "for i in $(seq 200); do setsid -f true & done; wait; exit 2"
+    assert run("drover-hold", "--guard", lock, "sh", "-c", script, timeout=60).returncode == 2
+
+
+def test_command_finds_lock_and_variables(start, lock):
+    script = 'echo $DROVER_LOCK $DROVER_LOCK_FD; read x'
+    guard = start("drover-hold", "--guard", lock, "sh", "-c", script, stdin=-1)
+    path, number = guard.stdout.readline().split()
+    assert path == str(lock)
+    child = only_child(guard.pid)
+    assert os.readlink(f"/proc/{child}/fd/{number}") == str(lock)
+    assert holds(child, lock)
+    guard.communicate("")

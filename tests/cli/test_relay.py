@@ -1,0 +1,215 @@
+"""drover-wait --relay: each signal reaches the true master, once."""
+
+import os
+import signal
+
+import pytest
+
+from conftest import needs
+from support.flocks import end, finish, still_blocked, watches_folder
+from support.processes import alive, context_switches, eventually
+from support.relays import Relay, Server, pidfile, relay, serve  # noqa: F401
+
+RELAYED = [
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP,
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU,
+]  # fmt: skip
+STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
+
+
+def test_each_signal_once_and_in_order(serve, relay):
+    server, waiter = serve(), relay()
+    for number in RELAYED:
+        waiter.send(number)
+        server.gets(number.name)
+        waiter.says("passed", number.name, str(server.process.pid))
+    assert server.signals() == [number.name for number in RELAYED]
+    assert still_blocked(waiter.process)
+    end(server.process, waiter.process)
+
+
+def test_lock_may_be_named_too(serve, start, pidfile):
+    server = serve()
+    waiter = Relay(start, "--relay", pidfile, f"{pidfile}.lock")
+    waiter.send(signal.SIGHUP)
+    server.gets("SIGHUP")
+    end(server.process)
+    assert waiter.finish()[0] == 0
+
+
+def test_winch_is_not_relayed(serve, relay):
+    server, waiter = serve(), relay()
+    waiter.send(signal.SIGWINCH)
+    waiter.send(signal.SIGHUP)
+    server.gets("SIGHUP")
+    assert server.signals() == ["SIGHUP"]
+    end(server.process, waiter.process)
+
+
+def test_winch_on_request(serve, relay):
+    server, waiter = serve(), relay("--winch")
+    waiter.send(signal.SIGWINCH)
+    server.gets("SIGWINCH")
+    end(server.process, waiter.process)
+
+
+@pytest.mark.parametrize("name", ["QUIT", "SIGQUIT", "quit", "3"])
+def test_stop_signal_replaces_term_only(serve, relay, name):
+    server, waiter = serve(), relay("--stop-signal", name)
+    for number, becomes in [(signal.SIGTERM, "SIGQUIT"), (signal.SIGINT, "SIGINT")]:
+        waiter.send(number)
+        server.gets(becomes)
+    assert server.signals() == ["SIGQUIT", "SIGINT"]
+    end(server.process, waiter.process)
+
+
+@pytest.mark.parametrize("name", ["", "FOO", "0", "65", "-9", "TERM "])
+def test_bad_stop_signal_is_64(run, pidfile, name):
+    done = run("drover-wait", "--relay", pidfile, f"--stop-signal={name}")
+    assert done.returncode == 64
+    assert done.stderr.startswith("drover-wait: ")
+
+
+@pytest.mark.parametrize("words", [["--winch"], ["--stop-signal", "QUIT"]])
+def test_options_of_the_relay_need_it(run, lock, words):
+    assert run("drover-wait", *words, lock).returncode == 64
+
+
+def test_relay_goes_with_one_lock(run, folder):
+    words = ["--relay", "a.pid", folder / "a.lock", folder / "b.lock"]
+    assert run("drover-wait", *words).returncode == 64
+
+
+def test_stop_ends_server_and_wait(serve, relay):
+    server, waiter = serve("SIGTERM=exit0"), relay()
+    waiter.send(signal.SIGTERM)
+    assert waiter.finish()[0] == 0
+    assert server.process.wait() == 0
+
+
+def test_stop_that_comes_at_the_very_end(serve, relay):
+    """The service has ended: a stop signal from then on does not change the exit code."""
+    server, waiter = serve(), relay()
+    server.process.send_signal(signal.SIGKILL)
+    while waiter.process.poll() is None:
+        waiter.send(signal.SIGTERM)
+    assert waiter.process.returncode == 0
+    server.process.wait()
+
+
+def test_signals_that_come_at_once_all_arrive(serve, relay):
+    server, waiter = serve(), relay()
+    waiter.send(*RELAYED)
+    eventually(lambda: len(server.signals()) == len(RELAYED), "all of them")
+    assert sorted(server.signals()) == sorted(number.name for number in RELAYED)
+    end(server.process, waiter.process)
+
+
+def test_not_woken_while_idle(serve, relay):
+    server, waiter = serve(), relay()
+    waiter.send(signal.SIGHUP)
+    waiter.says("passed")
+    eventually(lambda: still_blocked(waiter.process), "it to rest")
+    before = context_switches(waiter.process.pid)
+    for _ in range(20):
+        assert still_blocked(waiter.process)
+    assert context_switches(waiter.process.pid) == before
+    end(server.process, waiter.process)
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_stop_before_the_first_holder(start, pidfile, number):
+    waiter = start("drover-wait", "--relay", pidfile, "--start", "1000")
+    eventually(lambda: watches_folder(waiter.pid), "the waiter to watch the folder")
+    waiter.send_signal(number)
+    code, _, err = finish(waiter)
+    assert code == 128 + number
+    assert number.name in err and "before anybody held" in err
+
+
+def test_other_signals_before_the_first_holder(start, serve, pidfile):
+    process = start("drover-wait", "--relay", pidfile, "--start", "1000")
+    eventually(lambda: watches_folder(process.pid), "the waiter to watch the folder")
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN):
+        process.send_signal(number)
+        assert number.name in process.stderr.readline()
+    server = serve("SIGTERM=exit0")
+    eventually(lambda: still_blocked(process) and not watches_folder(process.pid), "the holder")
+    process.terminate()
+    assert finish(process)[0] == 0
+    assert server.signals() == ["SIGTERM"]
+
+
+def test_limit_leaves_the_master_alone(serve, relay):
+    server, waiter = serve(), relay("-w", "300ms")
+    assert waiter.finish()[0] == 1
+    assert server.signals() == []
+    end(server.process)
+
+
+def test_killed_relay_leaves_the_master_alone(serve, relay):
+    server, waiter = serve(), relay()
+    end(waiter.process)
+    assert server.got_nothing()
+    end(server.process)
+
+
+def reaped_at_once(start, folder, pidfile, *actions):
+    """A server whose parent waits for it, as init does."""
+    script = '"$@" & wait'
+    launcher = ("sh", "-c", script, "sh", "drover-hold", "--pidfile", pidfile)
+    return Server(start, folder, "server", pidfile, *actions, launcher=launcher)
+
+
+def kernel_tells_exit_status():
+    release = open("/proc/sys/kernel/osrelease").read().split(".")
+    return (int(release[0]), int(release[1])) >= (6, 15)
+
+
+@pytest.mark.parametrize(
+    ("actions", "number", "words"),
+    [
+        (["SIGTERM=exit3"], signal.SIGTERM, "exited with status 3"),
+        (["SIGTERM=exit0"], signal.SIGTERM, "exited with status 0"),
+        ([], signal.SIGKILL, "was killed by SIGKILL"),
+    ],
+)
+def test_says_how_the_master_ended(start, folder, pidfile, relay, actions, number, words):
+    """locks 55: pidfd, PIDFD_GET_INFO"""
+    if not kernel_tells_exit_status():
+        pytest.skip("needs Linux 6.15")
+    server = reaped_at_once(start, folder, pidfile, *actions)
+    waiter = relay()
+    master = int(pidfile.read_text())
+    os.kill(master, number)
+    code, err = waiter.finish()
+    assert code == 0
+    assert f"master {master} {words}" in err
+    server.process.wait()
+
+
+def test_master_that_nobody_reaps_is_unknown_not_0(serve, relay):
+    """locks 55"""
+    server, waiter = serve(), relay()
+    server.process.send_signal(signal.SIGKILL)
+    code, err = waiter.finish()
+    assert code == 0
+    assert "exited" not in err and "was killed" not in err
+    server.process.wait()
+
+
+def test_user_may_relay_to_own_server_only(serve, start, folder, pidfile):
+    """A signal that the kernel refuses is said, and the wait goes on."""
+    needs("setpriv")
+    folder.chmod(0o755)
+    server = serve()
+    (folder / "app.pid.lock").chmod(0o644)
+    nobody = ("setpriv", "--reuid", "65534", "--clear-groups")
+    process = start(*nobody, "drover-wait", "--relay", pidfile)
+    eventually(lambda: not alive(process.pid) or still_blocked(process), "the waiter")
+    process.send_signal(signal.SIGHUP)
+    assert "cannot" in process.stderr.readline()
+    assert still_blocked(process)
+    assert server.signals() == []
+    end(server.process)
+    assert finish(process)[0] == 0

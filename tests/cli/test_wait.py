@@ -1,0 +1,192 @@
+"""drover-wait: the plain wait for the last holder of one lock."""
+
+import signal
+import time
+
+import pytest
+
+from support.flocks import complains, end, finish, hold, still_blocked, wait  # noqa: F401
+from support.processes import alive, context_switches, eventually, holders, in_flock
+
+
+def test_returns_0_after_the_last_holder(hold, wait, lock):
+    """locks 1"""
+    holder = hold(lock)
+    waiter = wait(lock)
+    end(holder)
+    assert finish(waiter) == (0, "", "")
+
+
+def test_is_not_woken_while_nothing_changes(hold, wait, run, lock):
+    """locks 1"""
+    holder = hold(lock)
+    waiter = wait(lock)
+    before = context_switches(waiter.pid)
+    for _ in range(20):
+        assert run("drover-hold", lock, "true").returncode == 0
+    assert context_switches(waiter.pid) == before
+    end(holder)
+    assert finish(waiter)[0] == 0
+
+
+def test_notices_quickly(hold, wait, lock):
+    """locks 1: the limit is far above what a loaded machine needs"""
+    holder = hold(lock)
+    waiter = wait(lock)
+    begin = time.monotonic()
+    end(holder)
+    assert finish(waiter)[0] == 0
+    assert time.monotonic() - begin < 2
+
+
+def test_missing_lock_is_66(run, lock):
+    done = run("drover-wait", lock)
+    assert done.returncode == 66
+    assert complains(done.stderr, "drover-wait", str(lock), "no such lock file", "--start")
+    assert not lock.exists(), "a waiter makes no lock file"
+
+
+def test_lock_that_nobody_holds_is_66(run, lock):
+    lock.touch(0o600)
+    done = run("drover-wait", lock)
+    assert done.returncode == 66
+    assert complains(done.stderr, "drover-wait", str(lock), "nobody holds it")
+
+
+def test_missing_folder_is_66(run, folder):
+    done = run("drover-wait", folder / "none" / "a.lock")
+    assert done.returncode == 66
+    assert complains(done.stderr, "drover-wait", "none/a.lock")
+
+
+def test_relative_name(start, hold, wait, folder, lock):
+    holder = hold(lock)
+    waiter = wait(lock.name)
+    end(holder)
+    assert finish(waiter)[0] == 0
+
+
+def test_waits_for_exclusive_holder(hold, wait, lock):
+    holder = hold(lock, "-x")
+    waiter = wait(lock)
+    end(holder)
+    assert finish(waiter)[0] == 0
+
+
+def test_two_overlapping_generations(hold, wait, lock):
+    """locks 14"""
+    old = hold(lock)
+    waiter = wait(lock)
+    new = hold(lock)
+    end(old)
+    assert still_blocked(waiter)
+    end(new)
+    assert finish(waiter)[0] == 0
+
+
+def test_restart_without_a_gap_hangs_nobody_for_ever(hold, wait, run, lock):
+    """locks 16: such restarts may be missed, the final end may not"""
+    holder = hold(lock)
+    waiters = [wait(lock) for _ in range(5)]
+    for _ in range(50):
+        end(holder)
+        holder = hold(lock)
+    end(holder)
+    for waiter in waiters:
+        assert finish(waiter)[0] == 0
+
+
+def test_killed_waiter_leaves_the_holder_alone(hold, wait, lock):
+    """locks 20"""
+    holder = hold(lock)
+    waiter = wait(lock)
+    end(waiter)
+    assert waiter.returncode == -signal.SIGKILL
+    assert alive(holder.pid) and holders(lock) == {holder.pid}
+    end(holder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signal_ends_it_by_its_disposition(hold, wait, lock, number):
+    holder = hold(lock)
+    waiter = wait(lock)
+    waiter.send_signal(number)
+    assert waiter.wait() == -number
+    assert alive(holder.pid)
+    end(holder)
+
+
+def test_stopped_and_continued_waiter_goes_on(hold, wait, lock):
+    """locks 20"""
+    holder = hold(lock)
+    waiter = wait(lock)
+    for _ in range(50):
+        waiter.send_signal(signal.SIGSTOP)
+        eventually(lambda: open(f"/proc/{waiter.pid}/stat").read().split()[2] == "T", "the stop")
+        waiter.send_signal(signal.SIGCONT)
+        eventually(lambda: in_flock(waiter.pid), "the waiter to block again")
+    assert still_blocked(waiter)
+    end(holder)
+    assert finish(waiter)[0] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("-w", "1000")])
+def test_storm_of_ignored_signals_ends_nothing(hold, wait, lock, options):
+    """locks 20"""
+    holder = hold(lock)
+    waiter = wait(*options, lock)
+    for _ in range(1000):
+        for number in (signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT):
+            waiter.send_signal(number)
+    eventually(lambda: still_blocked(waiter), "the waiter to be blocked after the storm")
+    end(holder)
+    assert finish(waiter)[0] == 0
+
+
+def test_inside_the_held_tree_is_refused(run, lock):
+    """locks 25: the waiter's own descriptor"""
+    begin = time.monotonic()
+    done = run("drover-hold", lock, "drover-wait", lock)
+    assert done.returncode == 78
+    assert time.monotonic() - begin < 10
+    assert complains(done.stderr, "drover-wait", str(lock), "wait for itself")
+
+
+@pytest.mark.parametrize("options", [(), ("-w", "1000"), ("--start", "1000")])
+def test_below_a_holder_is_refused(run, lock, options):
+    """locks 25: only a parent's descriptor"""
+    script = 'drover-wait "$@" 1025<&-; exit $?'
+    done = run("drover-hold", "--fd", "1025", lock, "bash", "-c", script, "bash", *options, lock)
+    assert done.returncode == 78
+    assert complains(done.stderr, "drover-wait", str(lock), "which started this one, holds it")
+
+
+def test_inside_another_tree_is_allowed(hold, start, folder, lock):
+    holder = hold(lock)
+    waiter = start("drover-hold", folder / "other.lock", "drover-wait", lock)
+    eventually(lambda: in_flock(waiter.pid), "the waiter to block")
+    end(holder)
+    assert finish(waiter)[0] == 0
+
+
+def test_restart_by_a_new_generation_is_told(hold, wait, start, lock):
+    """locks 15, once: the successor queues first, so that it has replaced the file in time"""
+    holder = hold(lock)
+    successor = start("drover-hold", "--new", lock, "sleep", "1000")
+    eventually(lambda: in_flock(successor.pid), "the successor to queue")
+    waiter = wait(lock)
+    end(holder)
+    code, out, err = finish(waiter)
+    assert (code, out) == (0, "")
+    assert "has ended and was started anew" in err
+    end(successor)
+
+
+def test_content_of_the_lock_file_is_kept(hold, wait, lock):
+    """locks 32"""
+    lock.write_text("somebody's notes\n")
+    holder = hold(lock)
+    waiter = wait(lock)
+    end(holder)
+    assert finish(waiter)[0] == 0
+    assert lock.read_text() == "somebody's notes\n"

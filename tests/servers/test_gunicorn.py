@@ -1,0 +1,55 @@
+"""gunicorn 20 under drover, by examples/gunicorn."""
+
+import signal
+
+import pytest
+
+from conftest import needs
+from support.processes import alive, holders
+from support.scenarios import kill_master_only, relay_is_a_main_process, three_reloads_under_load
+from support.servers import READY, Gunicorn, Waiter, can_bind, living_children
+
+
+@pytest.fixture
+def server(processes):
+    needs("gunicorn", "wrk")
+    return Gunicorn(processes)
+
+
+def test_three_hot_reloads_under_load(server):
+    """S5, S9, S10. There is always a request in flight: a quick stop of the old master (QUIT) fails
+    this test."""
+    server.edit("app.py", "    body =", "    time.sleep(0.02)\n    body =")
+    server.edit("app.py", "import os", "import os\nimport time")
+    three_reloads_under_load(server)
+
+
+def test_relay_reloads_and_stops(server):
+    relay_is_a_main_process(server, "SIGTERM")
+
+
+def test_orphaned_workers_hold_lock_and_port(server):
+    """S7: not free before the last worker has gone; then the port can be had at once."""
+    server.edit("gunicorn.conf.py", "timeout = 30", "timeout = 4")
+    server.launch()
+    _, workers, waiters = kill_master_only(server)
+    assert server.get() == 200
+    assert not can_bind(server.port)
+    assert holders(server.lock) >= {pid for pid in workers if alive(pid)}
+    for waiter in waiters:
+        assert waiter.result(READY) == 0
+        assert not any(map(alive, workers))
+    assert can_bind(server.port)
+
+
+def test_hup_replaces_the_workers(server):
+    """S5."""
+    server.launch()
+    waiter = Waiter(server, server.lock)
+    master = server.master()
+    for _ in range(2):
+        server.replace_workers(signal.SIGHUP)
+        assert holders(server.lock) >= {master, *living_children(master)}
+        assert waiter.waiting()
+    server.stop()
+    assert waiter.result() == 0
