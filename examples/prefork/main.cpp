@@ -106,5 +106,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return cli::run_main(kDescription, [&] { return run(argc, argv); });
+  cli::run_main(kDescription, [&] { return run(argc, argv); });
 }

@@ -30,13 +30,27 @@ bool read_lock_line(std::string_view line, HeldFd& held) {
   return true;
 }
 
+/// Reads "flags:\t02100000": the octal flags of open(2), and of exec.
+void read_flags(std::string_view line, HeldFd& held) {
+  unsigned long flags = 0;
+  line.remove_prefix(std::min(line.find_first_of("01234567"), line.size()));
+  std::from_chars(line.data(), line.data() + line.size(), flags, 8);
+  held.inherited = (flags & O_CLOEXEC) == 0;
+}
+
 void read_lock(HeldFd& held, const std::string& fdinfo) {
   const std::string text = os::read_proc(fdinfo, 1 << 16);
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
-    if (read_lock_line(std::string_view(text).substr(at, end - at), held)) return;
+    const std::string_view line = std::string_view(text).substr(at, end - at);
+    if (line.starts_with("flags:")) read_flags(line, held);
+    if (read_lock_line(line, held)) return;
     at = end + 1;
   }
+}
+
+bool is_holder(const HeldFd& held) {
+  return held.mode && (held.inherited || *held.mode == LockMode::shared);
 }
 
 /// The file behind an entry of a /proc/PID/fd folder.
@@ -75,7 +89,7 @@ bool look_in(const std::string& table, Files files, Opened& opened) {
     if (entry.err != 0) continue;  // closed meanwhile
     if (entry.deleted) opened.deleted.push_back(fd);
     if (!std::binary_search(files.begin(), files.end(), entry.id)) continue;
-    opened.fds.push_back({.fd = fd, .file = entry.id, .mode = {}, .taker = 0});
+    opened.fds.push_back({.fd = fd, .file = entry.id, .mode = {}, .inherited = false, .taker = 0});
     read_lock(opened.fds.back(), fmt::format("{}/fdinfo/{}", table, fd));
   }
   std::sort(opened.fds.begin(), opened.fds.end(),
@@ -122,11 +136,26 @@ size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)
   return unreadable;
 }
 
-bool has_shared_holder(const os::FileId& file) {
-  for (const pid_t pid : os::all_processes())
-    for (const HeldFd& held : look_at(pid, {&file, 1}).fds)
-      if (held.mode == LockMode::shared) return true;
-  return false;
+Sight look_for_holder(const os::FileId& file) {
+  Sight sight = Sight::nobody;
+  for (const pid_t pid : os::all_processes()) {
+    for (const HeldFd& held : look_at(pid, {&file, 1}).fds) {
+      if (is_holder(held)) return Sight::holder;
+      if (held.mode) sight = Sight::asker;
+    }
+  }
+  return sight;
+}
+
+std::vector<os::FileId> held_in_sight(Files files) {
+  std::vector<os::FileId> found;
+  visit_openers(files, [&](pid_t, const Opened& opened) {
+    for (const HeldFd& held : opened.fds)
+      if (is_holder(held)) found.push_back(held.file);
+  });
+  std::sort(found.begin(), found.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
 }
 
 std::vector<LockAbove> locks_held_above() {

@@ -24,6 +24,7 @@ struct HeldFd {
   int fd = -1;
   os::FileId file;
   std::optional<LockMode> mode;  ///< empty: open, but not locked
+  bool inherited = false;        ///< survives exec: not the descriptor of somebody who just asks
   pid_t taker = 0;               ///< who called flock(2); 0 in a pid namespace that it is not in
 };
 
@@ -49,8 +50,17 @@ Opened look_at(pid_t pid, Files files);
 /// descriptors each: about 0.2 s.
 size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)>& visit);
 
-/// Whether some process that we can look into holds the file shared. Reads /proc up to the first.
-bool has_shared_holder(const os::FileId& file);
+/// Who is in sight at a lock that cannot be had.
+enum class Sight {
+  holder,  ///< somebody holds it shared, or exclusively on a descriptor that is inherited
+  asker,   ///< only somebody who has it exclusively on a close-on-exec descriptor: a waiter's
+           ///< instant
+  nobody,
+};
+/// Reads /proc up to the first holder.
+Sight look_for_holder(const os::FileId& file);
+/// Which of the files have a holder in sight; ascending. One pass over /proc.
+std::vector<os::FileId> held_in_sight(Files files);
 
 /// A lock that this process or one above it holds.
 struct LockAbove {

@@ -21,6 +21,7 @@ using os::Fd;
 
 constexpr int kOpenFlags = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
 constexpr auto kWaiterInstant = std::chrono::milliseconds(250);
+constexpr int kLooks = 3;
 
 [[noreturn]] void throw_open_error(int err, const std::string& path) {
   if (err == ELOOP)
@@ -162,7 +163,7 @@ Acquired acquire(LockFile& file, Mode mode, const Patience& patience) {
   if (patience.kind == Patience::Kind::forever) return acquire_until(file, mode, {});
   if (try_acquire(file, mode)) return Acquired::yes;
   if (patience.kind == Patience::Kind::until) return acquire_until(file, mode, patience.deadline);
-  if (mode == Mode::exclusive && has_shared_holder(file.id())) return Acquired::busy;
+  if (look_for_holder(file.id()) == Sight::holder) return Acquired::busy;
   return try_patiently(file, mode) ? Acquired::yes : Acquired::busy;
 }
 
@@ -177,11 +178,18 @@ void wait_until_free(LockFile& file) {
 }
 
 bool is_held(LockFile& file) {
-  if (!try_acquire(file, Mode::exclusive)) {
-    if (has_shared_holder(file.id()) || !try_patiently(file, Mode::exclusive)) return true;
+  // Refused, and yet nobody seen: an instant that passed meanwhile, or a holder that cannot be
+  // seen.
+  for (int look = 0; look < kLooks; ++look) {
+    if (try_acquire(file, Mode::exclusive)) {
+      unlock(file);
+      return false;
+    }
+    const Sight sight = look_for_holder(file.id());
+    if (sight == Sight::holder) return true;
+    if (sight == Sight::asker && !try_patiently(file, Mode::exclusive)) return true;
   }
-  unlock(file);
-  return false;
+  return true;
 }
 
 }  // namespace drover::flock

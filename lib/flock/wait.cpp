@@ -53,6 +53,24 @@ LockFile open_held(const std::string& path) {
   return std::move(*file);
 }
 
+std::vector<LockFile> open_all_held(const std::vector<std::string>& paths) {
+  std::vector<LockFile> files;
+  std::vector<os::FileId> ids;
+  for (const auto& path : paths) {
+    auto file = LockFile::open(path);
+    if (!file) throw_not_held(path, "there is no such lock file");
+    ids.push_back(file->id());
+    files.push_back(std::move(*file));
+  }
+  std::sort(ids.begin(), ids.end());
+  const auto held = held_in_sight(ids);
+  for (auto& file : files) {
+    const bool seen = std::binary_search(held.begin(), held.end(), file.id());
+    if (!seen && !is_held(file)) throw_not_held(file.path(), "nobody holds it");
+  }
+  return files;
+}
+
 void refuse_inside_held_tree(const std::vector<LockAbove>& above, const LockFile& file) {
   const auto lock = std::find_if(above.begin(), above.end(), [&](const LockAbove& candidate) {
     return candidate.file == file.id();

@@ -17,6 +17,8 @@ using Notice = std::function<void(const std::string&)>;
 /// Opens the lock of a service that lives. Throws Error (ENOENT) when there is no such file, or
 /// when nobody holds it: "never held" is not "gone".
 LockFile open_held(const std::string& path);
+/// The same for many locks, with one pass over /proc.
+std::vector<LockFile> open_all_held(const std::vector<std::string>& paths);
 
 /// Throws Error (EDEADLK) when the lock is among those of locks_held_above(): this process would
 /// wait for itself.

@@ -103,7 +103,7 @@ asio::awaitable<std::optional<LockFile>> Watch::begun(std::string path) {
   } else {
     file = open_held(path);
   }
-  if (file) refuse_inside_held_tree(held_above_, *file);
+  if (file) refuse_own(*file);
   co_return file;
 }
 
@@ -138,8 +138,8 @@ asio::awaitable<void> Watch::ended(LockFile file) {
 
 namespace {
 
-asio::awaitable<void> follow(Watch& watch, std::string path) {
-  auto file = co_await watch.begun(std::move(path));
+asio::awaitable<void> follow(Watch& watch, std::string path, std::optional<LockFile> file) {
+  if (!file) file = co_await watch.begun(std::move(path));
   if (file) co_await watch.ended(std::move(*file));
 }
 
@@ -150,8 +150,16 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
   size_t left = request.any ? 1 : request.paths.size();
   std::exception_ptr failure;
 
-  for (const auto& path : request.paths) {
-    asio::co_spawn(io, follow(watch, path), [&, path](std::exception_ptr error) {
+  std::vector<LockFile> held;
+  if (!request.watch.start) held = open_all_held(request.paths);
+  for (size_t at = 0; at < request.paths.size(); ++at) {
+    const std::string& path = request.paths[at];
+    std::optional<LockFile> file;
+    if (!held.empty()) {
+      file = std::move(held[at]);
+      watch.refuse_own(*file);
+    }
+    asio::co_spawn(io, follow(watch, path, std::move(file)), [&](std::exception_ptr error) {
       if (error) {
         failure = error;
       } else if (left > 0 && --left == 0) {

@@ -37,6 +37,8 @@ class Watch {
   /// Until the service at `path` lives. Throws Error (ENOENT) when nobody came in time, EDEADLK
   /// when this process is inside the held tree. Empty when somebody came and has left again.
   asio::awaitable<std::optional<LockFile>> begun(std::string path);
+  /// Throws Error (EDEADLK) when waiting for this lock would be waiting for this process.
+  void refuse_own(const LockFile& file) const { refuse_inside_held_tree(held_above_, file); }
   /// Until nobody holds `file`, nor what replaces it, nor a successor within the grace time.
   asio::awaitable<void> ended(LockFile file);
 

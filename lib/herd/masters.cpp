@@ -20,12 +20,16 @@ Masters::Masters(std::string pidfile, std::string lock_path)
     : pidfile_(std::move(pidfile)), lock_path_(std::move(lock_path)) {}
 
 bool Masters::belongs(pid_t pid) const {
-  const auto holds = [pid](const os::FileId& file) {
-    return flock::look_at(pid, {&file, 1}).holding();
+  const auto holds = [](pid_t process, const os::FileId& file) {
+    return flock::look_at(process, {&file, 1}).holding();
   };
   const auto at_path = os::file_at(lock_path_);
-  if ((at_path && holds(*at_path)) || (lock_ && holds(lock_->id()))) return true;
+  const auto in_flock = [&](pid_t process) {
+    return (at_path && holds(process, *at_path)) || (lock_ && holds(process, lock_->id()));
+  };
   const auto ancestors = os::ancestors_of(pid);
+  // The parent: a guard (drover-hold --guard) keeps the lock for a master that drops descriptors.
+  if (in_flock(pid) || (!ancestors.empty() && in_flock(ancestors.front()))) return true;
   return std::any_of(known_.begin(), known_.end(), [&](const os::Process& master) {
     return std::find(ancestors.begin(), ancestors.end(), master.pid()) != ancestors.end() &&
            master.alive();

@@ -120,11 +120,43 @@ class Relay {
   }
 
   void look_at_pidfile(int looks) {
-    if (masters_.refresh() || looks == 0) return;
+    const bool found = masters_.refresh();
+    watch_master();
+    if (found || looks == 0) return;
     look_again_.expires_after(kLookAgain);
     look_again_.async_wait([this, looks](asio::error_code error) {
       if (!flock::cancelled(error)) look_at_pidfile(looks - 1);
     });
+  }
+
+  /// Says when the current master ends and the service does not.
+  void watch_master() {
+    const auto living = masters_.living();
+    if (living.empty() || living.back()->pid() == watched_) return;
+    os::Fd copy = os::duplicate(living.back()->fd(), 3, false);
+    if (!copy) return;
+    watched_ = living.back()->pid();
+    master_.emplace(io_, copy.release());
+    master_->async_wait(Descriptor::wait_read, [this](asio::error_code error) {
+      if (!flock::cancelled(error)) master_has_ended();
+    });
+  }
+
+  void master_has_ended() {
+    masters_.refresh();
+    if (!masters_.living().empty()) {
+      watch_master();
+      return;
+    }
+    const auto lock = flock::LockFile::open(path_);
+    if (!lock) return;
+    size_t left = 0;
+    flock::visit_openers({&lock->id(), 1}, [&left](pid_t, const flock::Opened& opened) {
+      if (opened.holding()) ++left;
+    });
+    if (left > 0)
+      notice_(fmt::format("master {} is gone; processes that still hold '{}': {}", watched_, path_,
+                          left));
   }
 
   void take_signals() {
@@ -187,6 +219,8 @@ class Relay {
   Descriptor signals_;
   asio::steady_timer limit_;
   asio::steady_timer look_again_;
+  pid_t watched_ = 0;
+  std::optional<Descriptor> master_;  ///< the pidfd of the process `watched_`
   std::optional<os::FolderSignal> folder_;
   flock::Watch watch_;
 };
