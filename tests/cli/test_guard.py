@@ -1,6 +1,7 @@
 """drover-hold --guard: the parent that stays."""
 
 import os
+import pathlib
 import signal
 
 import pytest
@@ -63,8 +64,8 @@ def test_every_catchable_signal_is_forwarded(start, folder, lock):
 def test_command_has_the_callers_mask(start, lock):
     guard = start("drover-hold", "--guard", lock, "sleep", "1000")
     child = only_child(guard.pid)
-    with open(f"/proc/{child}/status") as file:
-        assert "SigBlk:\t0000000000000000\n" in file.read()
+    eventually(lambda: pathlib.Path(f"/proc/{child}/comm").read_text() == "sleep\n", "the command")
+    assert "SigBlk:\t0000000000000000\n" in pathlib.Path(f"/proc/{child}/status").read_text()
     os.kill(child, signal.SIGTERM)
     assert guard.wait() == 128 + 15
 

@@ -16,8 +16,8 @@ from support.processes import LIMIT, eventually
 
 SUPPORT = pathlib.Path(__file__).resolve().parent
 EXAMPLES = SUPPORT.parents[1] / "examples"
-INIT = (sys.executable, SUPPORT / "supervisors_init.py")
-UPSTART = (sys.executable, SUPPORT / "supervisors_upstart.py")
+INIT = (sys.executable, "-B", SUPPORT / "supervisors_init.py")
+UPSTART = (sys.executable, "-B", SUPPORT / "supervisors_upstart.py")
 
 APP = """\
 # Each of these is a FIFO when a test holds the boot, or a request, up: it waits for the other end.
