@@ -52,7 +52,9 @@ stage() {
     format)
       say 'Format and scripts'
       git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run --Werror
-      git ls-files '*.sh' .ci/run | xargs shellcheck
+      git ls-files | while read -r file; do
+        head -n 1 "$file" | grep -qE '^#!/bin/(ba)?sh' && echo "$file"
+      done | xargs shellcheck -x -P SCRIPTDIR -S warning
       ;;
     build) build release && build clang ;;
     unit)

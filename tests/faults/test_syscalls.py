@@ -70,7 +70,7 @@ CASES = {
     "hold-new": (["drover-hold", "--new", "LOCK", "true"], COMMON + NEW),
     "hold-guard": (["drover-hold", "--guard", "LOCK", "true"], IN_GUARD + GUARD),
     "wait": (["drover-wait", "BUSY"], COMMON + WAIT),
-    "wait-timed": (["drover-wait", "-w", "20ms", "BUSY"], COMMON + LOOP),
+    "wait-timed": (["drover-wait", "-w", "300ms", "BUSY"], COMMON + LOOP),
     "wait-loop": (["drover-wait", "-w", "1000", "BUSY", "BUSY"], COMMON + WAIT + LOOP),
     "wait-start": (["drover-wait", "--start", "20ms", "LOCK"], COMMON + START + LOOP),
     "wait-grace": (["drover-wait", "--grace", "20ms", "BUSY"], COMMON + START + LOOP),
