@@ -3,7 +3,7 @@
 #
 #   tests/run.sh                     everything, once
 #   tests/run.sh unit cli            these stages only (format build unit cli faults servers
-#                                    supervisors sanitized install)
+#                                    supervisors install sanitized; and sanitized-servers)
 #   REPEAT=20 tests/run.sh cli       the stage that many times
 set -eu
 cd "$(dirname "$0")/.."
@@ -70,7 +70,11 @@ stage() {
       build asan
       say 'Unit tests under ASan and UBSan'
       ctest --test-dir build/asan -j "$jobs" --output-on-failure | tail -n 5
-      for folder in cli servers supervisors; do run_pytest "$folder" asan; done
+      run_pytest cli asan
+      ;;
+    sanitized-servers)
+      build asan
+      for folder in servers supervisors; do run_pytest "$folder" asan; done
       ;;
     *)
       echo "tests/run.sh: no stage '$1'" >&2

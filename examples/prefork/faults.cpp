@@ -86,7 +86,7 @@ double Faults::seconds(Fault fault) const noexcept {
   return total;
 }
 
-std::vector<std::string> collect_faults(std::vector<std::string> options, const char* text,
+std::vector<std::string> collect_faults(const std::vector<std::string>& options, const char* text,
                                         const std::string& file) {
   std::vector<std::string> words;
   for (const std::string& option : options)

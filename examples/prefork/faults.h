@@ -43,7 +43,7 @@ class Faults {
 
 /// The words of `options`, of a text as $PREFORK_FAULT has it (may be null), and of a file that may
 /// be absent: separated by commas or white space.
-std::vector<std::string> collect_faults(std::vector<std::string> options, const char* text,
+std::vector<std::string> collect_faults(const std::vector<std::string>& options, const char* text,
                                         const std::string& file);
 
 }  // namespace drover::prefork

@@ -109,9 +109,11 @@ bool is_listening(int fd) {
 std::optional<Listener> adopt_one(std::string_view item) {
   const auto equals = item.find('=');
   if (equals == std::string_view::npos) return std::nullopt;
+  const std::string_view digits = item.substr(0, equals);
+  const char* const last = digits.data() + digits.size();
   int fd = -1;
-  const auto [end, error] = std::from_chars(item.data(), item.data() + equals, fd);
-  if (error != std::errc{} || end != item.data() + equals || !is_listening(fd)) return std::nullopt;
+  const auto [end, error] = std::from_chars(digits.data(), last, fd);
+  if (error != std::errc{} || end != last || !is_listening(fd)) return std::nullopt;
   os::set_inherited(fd, false);
   return Listener{std::string(item.substr(equals + 1)), os::Fd(fd)};
 }

@@ -71,11 +71,17 @@ class Worker {
     setup_.news.reset();
   }
 
-  /// Waits for a connection or an order. Orders come first: after QUIT nothing more is accepted.
-  void serve_whoever_comes() {
-    std::vector<pollfd> watched{{signals_.get(), POLLIN, 0}, {setup_.lifeline.get(), POLLIN, 0}};
+  [[nodiscard]] std::vector<pollfd> with_listeners(std::vector<pollfd> watched) const {
+    watched.reserve(watched.size() + setup_.listeners.size());
     for (const Listener& listener : setup_.listeners)
       watched.push_back({listener.fd.get(), POLLIN, 0});
+    return watched;
+  }
+
+  /// Waits for a connection or an order. Orders come first: after QUIT nothing more is accepted.
+  void serve_whoever_comes() {
+    auto watched =
+        with_listeners({{signals_.get(), POLLIN, 0}, {setup_.lifeline.get(), POLLIN, 0}});
     if (::poll(watched.data(), watched.size(), -1) < 0) return;
     for (size_t i = 2; i < watched.size(); ++i)
       if (watched[i].revents != 0 && !told_to_leave()) accept_from(watched[i].fd);
@@ -149,9 +155,7 @@ class Worker {
 
   /// Whether a connection that nobody has accepted is in the queue of a listener.
   bool somebody_waits() {
-    std::vector<pollfd> watched;
-    for (const Listener& listener : setup_.listeners)
-      watched.push_back({listener.fd.get(), POLLIN, 0});
+    auto watched = with_listeners({});
     return ::poll(watched.data(), watched.size(), 0) > 0;
   }
 

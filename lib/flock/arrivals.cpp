@@ -52,15 +52,20 @@ struct Arrivals::Subscription {
 class Arrivals::Subscribed {
  public:
   Subscribed(Arrivals& arrivals, const std::string& path)
-      : arrivals_(arrivals), subscription(arrivals.io_, os::split_path(path).second) {
+      : arrivals_(arrivals),
+        alive_(arrivals.self_),
+        subscription(arrivals.io_, os::split_path(path).second) {
     arrivals_.subscribe(subscription, os::split_path(path).first);
   }
-  ~Subscribed() { arrivals_.unsubscribe(subscription); }
+  ~Subscribed() {
+    if (!alive_.expired()) arrivals_.unsubscribe(subscription);
+  }
   Subscribed(const Subscribed&) = delete;
   Subscribed& operator=(const Subscribed&) = delete;
 
  private:
   Arrivals& arrivals_;
+  std::weak_ptr<const Arrivals*> alive_;
 
  public:
   Subscription subscription;

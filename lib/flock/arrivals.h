@@ -24,7 +24,8 @@ struct Arrival {
 };
 
 /// Waits for holders at any number of paths with one inotify instance, which exists only while
-/// somebody waits. Not for several threads. Must outlive its coroutines.
+/// somebody waits. Not for several threads. Coroutines that are still suspended when it ends are
+/// not resumed.
 class Arrivals {
  public:
   explicit Arrivals(asio::io_context& io) : io_(io) {}
@@ -49,6 +50,8 @@ class Arrivals {
   std::optional<os::Inotify> inotify_;
   std::optional<asio::posix::stream_descriptor> readable_;
   std::vector<Subscription*> subscriptions_;
+  /// Tells coroutines that the io_context destroys later whether this object is still there.
+  std::shared_ptr<const Arrivals*> self_ = std::make_shared<const Arrivals*>(this);
 };
 
 }  // namespace drover::flock

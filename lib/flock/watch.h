@@ -26,7 +26,7 @@ struct WatchOptions {
   bool report = false;  ///< say how the masters ended
 };
 
-/// Not for several threads; must outlive its coroutines. No wake-up while nothing happens.
+/// Not for several threads. No wake-up while nothing happens.
 class Watch {
  public:
   Watch(asio::io_context& io, WatchOptions options, Notice notice);

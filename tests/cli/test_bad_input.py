@@ -162,6 +162,7 @@ def limited(number, *words):
     return ("prlimit", f"--nofile={number}", *words)
 
 
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="its libraries want descriptors of their own")
 def test_no_descriptor_left_for_hold(run, folder, lock):
     """locks 43"""
     done = run(*limited(3, *hold_command(lock)))
@@ -171,6 +172,7 @@ def test_no_descriptor_left_for_hold(run, folder, lock):
     assert not (folder / "ran").exists() and not lock.exists()
 
 
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="its libraries want descriptors of their own")
 @pytest.mark.parametrize("options", [(), ("-w", "1"), ("--start", "1"), ("--relay", "app.pid")])
 def test_no_descriptor_left_for_wait(hold, run, folder, lock, options):
     holder = hold(lock)
@@ -201,6 +203,7 @@ def test_number_above_the_hard_limit(run, folder, lock):
     assert fails(done, folder, 125, "'64'", "ulimit -Hn")
 
 
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="its libraries want descriptors of their own")
 def test_soft_limit_with_all_descriptors_in_use(run, lock):
     """locks 43: the hard limit has room, the soft one is back afterwards"""
     script = (
