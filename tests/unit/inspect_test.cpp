@@ -25,12 +25,7 @@ TEST_CASE("two holds of one file are two descriptions") {
     static std::optional<LockFile> kept;
     kept = LockFile::open_or_create(path, 0600);
     (void)try_acquire(*kept, Mode::shared);
-    if (::fork() == 0) {
-      const pid_t parent = ::getppid();
-      while (::getppid() == parent)
-        ::usleep(1000);
-      ::_exit(0);
-    }
+    (void)test::fork_bound();
   };
   const Child first(take);
   const Child second(take);

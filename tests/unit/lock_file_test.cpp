@@ -120,12 +120,9 @@ TEST_CASE("an impatient holder outlives the exclusive instants of waiters") {
   LockFile::open_or_create(path, 0600);
   const test::Child waiters([&] {
     LockFile file = LockFile::open_or_create(path, 0600);
-    if (::fork() == 0) {
-      const pid_t parent = ::getppid();
-      while (::getppid() == parent)
+    if (test::fork_bound() == 0)
+      for (;;)
         (void)is_held(file);
-      ::_exit(0);
-    }
   });
   int busy = 0;
   for (int round = 0; round < 5000; ++round) {

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -58,13 +60,23 @@ inline bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+/// Forks; the child ends with its parent, also when that ends before this call returns.
+inline pid_t fork_bound() {
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid != 0) return pid;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(0);
+  return 0;
+}
+
 /// A child process that runs `body` and then waits to be killed.
 class Child {
  public:
   explicit Child(const std::function<void()>& body = [] {}) {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
-    pid_ = ::fork();
+    pid_ = fork_bound();
     if (pid_ == 0) {
       body();
       (void)!::write(ends[1], "x", 1);

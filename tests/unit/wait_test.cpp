@@ -54,12 +54,7 @@ TEST_CASE("the roots are the holders without a holder above") {
   const Folder folder;
   const Child master([&] {
     holding(folder / "a")();
-    if (::fork() == 0) {
-      const pid_t parent = ::getppid();
-      while (::getppid() == parent)
-        ::usleep(1000);
-      ::_exit(0);
-    }
+    (void)test::fork_bound();
   });
   const RootHolders roots(LockFile::open_or_create(folder / "a", 0600));
   REQUIRE(roots.processes().size() == 1);

@@ -56,8 +56,9 @@ TEST_CASE("several locks are waited for at once") {
     co_await watch.ended(std::move(*file));
     ended += name;
   };
-  asio::co_spawn(io, follow("a"), asio::detached);
-  asio::co_spawn(io, follow("b"), asio::detached);
+  const std::string names[] = {"a", "b"};
+  for (const std::string& name : names)
+    asio::co_spawn(io, follow(name), asio::detached);
   io.poll();
   CHECK(ended.empty());
   second.kill();
