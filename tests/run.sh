@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs what is missing, builds, and runs every test.
 #
-#   tests/run.sh                     all but the unit and sanitized stages, once
-#   tests/run.sh unit cli            these stages only (format build unit cli faults servers
-#                                    supervisors install sanitized; and sanitized-servers)
+#   tests/run.sh                     every stage but the last, once
+#   tests/run.sh unit cli            these stages only: format build unit cli faults servers
+#                                    supervisors install sanitized sanitized-servers
 #   REPEAT=20 tests/run.sh cli       the stage that many times
 set -eu
 cd "$(dirname "$0")/.."
-stages=${*:-format build cli faults servers supervisors install}
+stages=${*:-format build unit cli faults servers supervisors install sanitized}
 repeat=${REPEAT:-1}
 jobs=$(nproc)
 export PYTHONDONTWRITEBYTECODE=1 CTEST_OUTPUT_ON_FAILURE=1
@@ -56,14 +56,14 @@ stage() {
         head -n 1 "$file" | grep -qE '^#!/bin/(ba)?sh' && echo "$file"
       done | xargs shellcheck -x -P SCRIPTDIR -S warning
       ;;
-    build) build release && build clang ;;
+    build) build release ;;
     unit)
-      build dev
+      build clang
       say 'Unit tests'
-      ctest --test-dir build/dev -j "$jobs" --output-on-failure | tail -n 5
+      ctest --test-dir build/clang -j "$jobs" --output-on-failure | tail -n 5
       ;;
     cli | faults | servers | supervisors | install)
-      [ -x build/release/tools/drover-hold ] || build release
+      build release
       run_pytest "$1" release
       ;;
     sanitized)
