@@ -19,6 +19,7 @@ const cli::Description kDescription{
     .examples = {"prefork --listen 127.0.0.1:8080 --workers 4 --pidfile app.pid",
                  "prefork --listen unix:/run/app.sock --daemonize --log app.log",
                  "kill -USR2 $(cat app.pid) && kill -QUIT $(cat app.pid.oldbin)"},
+    .more = "examples/prefork/README.md",
 };
 
 struct Arguments {

@@ -166,7 +166,8 @@ std::string Options::help() const {
     if (!option->get_positional() && !is_common(option)) text += option_line(*option);
   for (const char* name : {"--quiet", "--verbose", "--help", "--version"})
     text += option_line(*app_.get_option(name));
-  return text + fmt::format("\nSee {}(1).\n", description_.name);
+  return text + fmt::format("\nSee {}.\n", description_.more.empty() ? description_.name + "(1)"
+                                                                     : description_.more);
 }
 
 void run_main(const Description& description, const std::function<int()>& body) {

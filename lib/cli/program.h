@@ -25,7 +25,8 @@ struct Description {
   std::string synopsis;  ///< what follows the name in the usage line
   std::string summary;
   std::vector<std::string> examples;
-  bool wrapper = false;  ///< its exit codes are the command's, its own failures are 125
+  bool wrapper = false;   ///< its exit codes are the command's, its own failures are 125
+  std::string more = {};  ///< where more is written; empty for its man page
 };
 
 /// The options of one program: -h, --help, --version, -q and -v are there already.

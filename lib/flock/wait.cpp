@@ -72,10 +72,11 @@ std::vector<LockFile> open_all_held(const std::vector<std::string>& paths) {
 }
 
 void refuse_inside_held_tree(const std::vector<LockAbove>& above, const LockFile& file) {
-  const auto lock = std::find_if(above.begin(), above.end(), [&](const LockAbove& candidate) {
+  // The topmost: that is the service's first process.
+  const auto lock = std::find_if(above.rbegin(), above.rend(), [&](const LockAbove& candidate) {
     return candidate.file == file.id();
   });
-  if (lock == above.end()) return;
+  if (lock == above.rend()) return;
   throw Error::because(EDEADLK, "wait for", file.path(),
                        lock->pid == ::getpid()
                            ? "this process inherited the lock and would wait for itself"

@@ -22,10 +22,10 @@ class Error : public std::system_error {
   static Error because(int err, std::string_view tried, std::optional<std::string_view> subject,
                        std::string_view reason, std::string hint = {});
 
-  const char* what() const noexcept override { return message_.c_str(); }
+  [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
   /// What the user can do about it; empty when there is nothing to say.
-  const std::string& hint() const noexcept { return hint_; }
-  int err() const noexcept { return code().value(); }
+  [[nodiscard]] const std::string& hint() const noexcept { return hint_; }
+  [[nodiscard]] int err() const noexcept { return code().value(); }
 
  private:
   Error(int err, std::string message, std::string hint, int);

@@ -161,6 +161,14 @@ def test_below_a_holder_is_refused(run, lock, options):
     assert complains(done.stderr, "drover-wait", str(lock), "which started this one, holds it")
 
 
+def test_the_topmost_holder_is_named(run, lock):
+    """The service's first process says more than the nearest shell."""
+    script = 'echo $$; bash -c "drover-wait \'$1\'; exit \\$?"; exit $?'
+    done = run("drover-hold", lock, "bash", "-c", script, "bash", lock)
+    assert done.returncode == 78
+    assert f"process {done.stdout.strip()}, which started this one" in done.stderr
+
+
 def test_inside_another_tree_is_allowed(hold, start, folder, lock):
     holder = hold(lock)
     waiter = start("drover-hold", folder / "other.lock", "drover-wait", lock)

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from conftest import needs
-from support.prefork import PAUSE, PlainLoad, Prefork, title
-from support.processes import LIMIT, alive
+from support.prefork import PlainLoad, Prefork, title
+from support.processes import LIMIT, PAUSE, alive
 from support.servers import can_bind, read_pid
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from support.prefork import PAUSE, Prefork, read_all, request, title
-from support.processes import LIMIT, alive, descendants, holders
+from support.prefork import Prefork, read_all, request, title
+from support.processes import LIMIT, PAUSE, alive, descendants, holders
 from support.servers import Waiter, can_bind
 
 

@@ -5,11 +5,8 @@ import re
 import signal
 import socket
 
-from support.processes import LIMIT, alive, children, eventually
+from support.processes import CLOCK_NANOSLEEP, LIMIT, alive, blocked_in_call, children, eventually
 from support.servers import Load, Server
-
-CLOCK_NANOSLEEP = "230"  # x86_64
-PAUSE = "34"
 
 
 def title(pid):
@@ -19,14 +16,6 @@ def title(pid):
             return file.read().rstrip(b"\0").decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
-
-
-def blocked_in_call(pid, number):
-    try:
-        with open(f"/proc/{pid}/syscall") as file:
-            return file.read().split()[0] == number
-    except (OSError, IndexError):
-        return False
 
 
 def is_pending(pid, number):
@@ -69,12 +58,7 @@ def request(path="/", *headers):
 class PlainLoad(Load):
     """wrk with nothing said about the connection: the server alone decides when to close it."""
 
-    def __init__(self, server, connections):
-        self.process = server.processes.start(
-            "wrk", "-t2", f"-c{connections}", "-d600", "--timeout", "30", f"http://127.0.0.1:{server.port}/"
-        )
-        # A SIGINT that comes before it waits for its end would be lost on it.
-        server.until(lambda: blocked_in_call(self.process.pid, CLOCK_NANOSLEEP), "wrk to begin")
+    options = ("-t2",)
 
 
 class Prefork(Server):

@@ -7,6 +7,8 @@ import subprocess
 import time
 
 LIMIT = float(os.environ.get("DROVER_TEST_LIMIT", "20"))
+CLOCK_NANOSLEEP = "230"  # x86_64
+PAUSE = "34"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,6 +72,15 @@ def descendants(pid):
         found.append(child)
         found += descendants(child)
     return found
+
+
+def blocked_in_call(pid, number):
+    """Whether its main thread sleeps in that system call."""
+    try:
+        with open(f"/proc/{pid}/syscall") as file:
+            return file.read().split()[0] == number
+    except (OSError, IndexError):
+        return False
 
 
 def blocked_in(pid):
@@ -172,8 +183,10 @@ class Processes:
         )
 
     def left(self):
-        """Processes that this test started and that still run."""
-        return [pid for pid in descendants(os.getpid()) if pid not in self.before and alive(pid)]
+        """Processes that this test started and that still run. Looks twice: one that becomes an
+        orphan during the walk moves to a place where the walk has been already."""
+        seen = {*descendants(os.getpid()), *descendants(os.getpid())}
+        return [pid for pid in seen if pid not in self.before and alive(pid)]
 
     def end(self):
         """Ends and reaps whatever is left, and returns what it was."""

@@ -7,7 +7,17 @@ import re
 import signal
 import socket
 
-from support.processes import LIMIT, alive, children, descendants, eventually, in_flock, stat
+from support.processes import (
+    CLOCK_NANOSLEEP,
+    LIMIT,
+    alive,
+    blocked_in_call,
+    children,
+    descendants,
+    eventually,
+    in_flock,
+    stat,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HOOKS = ROOT / "lib" / "hooks"
@@ -282,11 +292,13 @@ class Load:
     close an idle connection whenever it likes, and a client that writes just then has lost a request
     through nobody's fault."""
 
+    options = ("-t1", "-H", "Connection: close")
+
     def __init__(self, server, connections=4):
-        self.process = server.processes.start(
-            "wrk", "-t1", f"-c{connections}", "-d600", "--timeout", "30",
-            "-H", "Connection: close", f"http://127.0.0.1:{server.port}/",
-        )  # fmt: skip
+        words = (*self.options, f"-c{connections}", "-d600", "--timeout", "30")
+        self.process = server.processes.start("wrk", *words, f"http://127.0.0.1:{server.port}/")
+        # A SIGINT that comes before it waits for its end would be lost on it.
+        eventually(lambda: blocked_in_call(self.process.pid, CLOCK_NANOSLEEP), "wrk to begin")
 
     def finish(self):
         """Ends it and returns (requests done, requests failed, wrk's own words)."""
