@@ -65,8 +65,8 @@ bool still_closing_files(pid_t pid) {
 Departure::Departure(const LockFile& file) : touched_(file.touched()) {
   bool anybody = false;
   bool all_low = true;
-  visit_openers({&file.id(), 1}, [&](pid_t pid, const Opened& opened) {
-    if (!opened.holding() || pid == ::getpid()) return;
+  visit_openers({&file.id(), 1}, Whom::others, [&](pid_t pid, const Opened& opened) {
+    if (!opened.holding()) return;
     anybody = true;
     all_low = all_low && keeps_lock_below_sockets(pid, opened);
   });

@@ -56,7 +56,8 @@ bool is_holder(const HeldFd& held) {
 /// The file behind an entry of a /proc/PID/fd folder.
 struct Entry {
   int err = 0;  ///< an errno value: closed meanwhile, or not ours to look at
-  os::FileId id;
+  os::FileId id = {};
+  bool regular = false;
   bool deleted = false;
 };
 
@@ -65,11 +66,12 @@ Entry identify(int folder, int fd) {
   std::to_chars(name.begin(), name.end() - 1, fd);
   struct statx st {};
   constexpr unsigned kWanted = STATX_INO | STATX_TYPE | STATX_NLINK;
-  if (::statx(folder, name.data(), AT_STATX_DONT_SYNC, kWanted, &st) != 0)
-    return {.err = errno, .id = {}, .deleted = false};
+  if (::statx(folder, name.data(), AT_STATX_DONT_SYNC, kWanted, &st) != 0) return {.err = errno};
+  const bool regular = S_ISREG(st.stx_mode);
   return {.err = 0,
           .id = {makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino},
-          .deleted = S_ISREG(st.stx_mode) && st.stx_nlink == 0};
+          .regular = regular,
+          .deleted = regular && st.stx_nlink == 0};
 }
 
 /// Looks through one descriptor table, /proc/PID or /proc/PID/task/TID. False when it was empty.
@@ -121,8 +123,10 @@ Opened look_at(pid_t pid, Files files) {
   return opened;
 }
 
-size_t visit_openers(Files files, const std::function<void(pid_t, const Opened&)>& visit) {
-  const std::vector<pid_t> pids = os::all_processes();
+size_t visit_openers(Files files, Whom whom,
+                     const std::function<void(pid_t, const Opened&)>& visit) {
+  std::vector<pid_t> pids = os::all_processes();
+  if (whom == Whom::others) std::erase(pids, ::getpid());
   std::vector<Opened> seen(pids.size());
   os::in_parallel(pids.size(), [&](size_t begin, size_t end) {
     for (size_t at = begin; at < end; ++at)
@@ -149,7 +153,7 @@ Sight look_for_holder(const os::FileId& file) {
 
 std::vector<os::FileId> held_in_sight(Files files) {
   std::vector<os::FileId> found;
-  visit_openers(files, [&](pid_t, const Opened& opened) {
+  visit_openers(files, Whom::everybody, [&](pid_t, const Opened& opened) {
     for (const HeldFd& held : opened.fds)
       if (is_holder(held)) found.push_back(held.file);
   });
@@ -167,7 +171,7 @@ std::vector<LockAbove> locks_held_above() {
     if (!dir) continue;
     for (int fd; (fd = dir.next()) >= 0;) {
       const Entry entry = identify(dir.fd(), fd);
-      if (entry.err != 0) continue;
+      if (!entry.regular) continue;
       HeldFd held;
       read_lock(held, fmt::format("/proc/{}/fdinfo/{}", pid, fd));
       if (held.mode) locks.push_back({pid, entry.id});

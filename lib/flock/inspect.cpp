@@ -169,7 +169,7 @@ class Inspection {
 
  private:
   void scan() {
-    uninspected_ = visit_openers(files_, [this](pid_t pid, const Opened& opened) {
+    uninspected_ = visit_openers(files_, Whom::everybody, [this](pid_t pid, const Opened& opened) {
       if (pid == ::getpid()) return;
       for (const HeldFd& held : opened.fds) {
         auto& found = found_[held.file];

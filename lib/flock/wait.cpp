@@ -24,7 +24,7 @@ pid_t opener_of_deleted(const std::string& path) {
   const std::string gone = os::absolute(path) + " (deleted)";
   std::string target(gone.size() + 1, '\0');
   pid_t first = 0;
-  visit_openers({}, [&](pid_t pid, const Opened& opened) {
+  visit_openers({}, Whom::others, [&](pid_t pid, const Opened& opened) {
     for (const int fd : opened.deleted) {
       const std::string link = fmt::format("/proc/{}/fd/{}", pid, fd);
       const ssize_t size = ::readlink(link.c_str(), target.data(), target.size());
@@ -106,8 +106,8 @@ void report_end(const os::Process& master, const Notice& notice) {
 
 RootHolders::RootHolders(const LockFile& file) {
   std::vector<pid_t> pids;
-  visit_openers({&file.id(), 1}, [&](pid_t pid, const Opened& opened) {
-    if (opened.holding() && pid != ::getpid()) pids.push_back(pid);
+  visit_openers({&file.id(), 1}, Whom::others, [&](pid_t pid, const Opened& opened) {
+    if (opened.holding()) pids.push_back(pid);
   });
   for (const pid_t pid : pids) {
     auto process = os::Process::open(pid);

@@ -151,9 +151,10 @@ class Relay {
     const auto lock = flock::LockFile::open(path_);
     if (!lock) return;
     size_t left = 0;
-    flock::visit_openers({&lock->id(), 1}, [&left](pid_t, const flock::Opened& opened) {
-      if (opened.holding()) ++left;
-    });
+    flock::visit_openers({&lock->id(), 1}, flock::Whom::others,
+                         [&left](pid_t, const flock::Opened& opened) {
+                           if (opened.holding()) ++left;
+                         });
     if (left > 0)
       notice_(fmt::format("master {} is gone; processes that still hold '{}': {}", watched_, path_,
                           left));

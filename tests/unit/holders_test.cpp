@@ -95,7 +95,7 @@ TEST_CASE("every opener is visited once, in order") {
   ::close(fd);
   std::vector<pid_t> visited;
   const os::FileId id = *os::file_at(path);
-  visit_openers({&id, 1}, [&](pid_t pid, const Opened& opened) {
+  visit_openers({&id, 1}, Whom::everybody, [&](pid_t pid, const Opened& opened) {
     if (opened.holding()) visited.push_back(pid);
   });
   std::vector<pid_t> wanted = {first.pid(), second.pid(), third.pid()};
