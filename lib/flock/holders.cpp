@@ -140,6 +140,22 @@ size_t visit_openers(Files files, Whom whom,
   return unreadable;
 }
 
+std::string hint_of_deleted(const std::string& path) {
+  const std::string gone = os::absolute(path) + " (deleted)";
+  std::string target(gone.size() + 1, '\0');
+  pid_t first = 0;
+  visit_openers({}, Whom::others, [&](pid_t pid, const Opened& opened) {
+    for (const int fd : opened.deleted) {
+      const std::string link = fmt::format("/proc/{}/fd/{}", pid, fd);
+      const ssize_t size = ::readlink(link.c_str(), target.data(), target.size());
+      const bool same = size == static_cast<ssize_t>(gone.size()) && target.starts_with(gone);
+      if (same && first == 0) first = pid;
+    }
+  });
+  if (first == 0) return {};
+  return fmt::format("process {} still has a lock file open that was deleted from there", first);
+}
+
 Sight look_for_holder(const os::FileId& file) {
   Sight sight = Sight::nobody;
   for (const pid_t pid : os::all_processes()) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "lib/os/fd.h"
@@ -55,6 +56,9 @@ enum class Whom { everybody, others };
 /// descriptors each: about 0.2 s.
 size_t visit_openers(Files files, Whom whom,
                      const std::function<void(pid_t, const Opened&)>& visit);
+
+/// Names the first process that has a file open which was deleted from `path`; empty for none.
+std::string hint_of_deleted(const std::string& path);
 
 /// Who is in sight at a lock that cannot be had.
 enum class Sight {

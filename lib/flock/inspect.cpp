@@ -150,7 +150,9 @@ class Inspection {
   explicit Inspection(const std::vector<std::string>& paths) {
     for (const auto& path : paths) {
       const auto file = LockFile::open(path);
-      if (!file) throw Error::because(ENOENT, "look at", path, "there is no such lock file");
+      if (!file)
+        throw Error::because(ENOENT, "look at", path, "there is no such lock file",
+                             hint_of_deleted(path));
       targets_.push_back({path, file->id(), os::absolute(path) + " (deleted)"});
       files_.push_back(file->id());
       reports_.emplace_back();

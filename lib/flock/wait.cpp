@@ -19,29 +19,9 @@ namespace {
 constexpr auto kReaping = std::chrono::milliseconds(100);
 constexpr const char* kStartHint = "--start TIME waits for the first holder";
 
-/// The first process that has a file open which was deleted from `path`; 0 for none.
-pid_t opener_of_deleted(const std::string& path) {
-  const std::string gone = os::absolute(path) + " (deleted)";
-  std::string target(gone.size() + 1, '\0');
-  pid_t first = 0;
-  visit_openers({}, Whom::others, [&](pid_t pid, const Opened& opened) {
-    for (const int fd : opened.deleted) {
-      const std::string link = fmt::format("/proc/{}/fd/{}", pid, fd);
-      const ssize_t size = ::readlink(link.c_str(), target.data(), target.size());
-      const bool same = size == static_cast<ssize_t>(gone.size()) && target.starts_with(gone);
-      if (same && first == 0) first = pid;
-    }
-  });
-  return first;
-}
-
 [[noreturn]] void throw_not_held(const std::string& path, const char* reason) {
-  const pid_t pid = opener_of_deleted(path);
-  throw Error::because(
-      ENOENT, "wait for", path, reason,
-      pid == 0
-          ? kStartHint
-          : fmt::format("process {} still has a lock file open that was deleted from there", pid));
+  const std::string hint = hint_of_deleted(path);
+  throw Error::because(ENOENT, "wait for", path, reason, hint.empty() ? kStartHint : hint);
 }
 
 }  // namespace

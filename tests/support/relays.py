@@ -1,6 +1,7 @@
 """A recording server under drover-hold, and a drover-wait --relay beside it."""
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -18,9 +19,8 @@ class Server:
 
     def __init__(self, start, folder, name, pidfile, *actions, launcher=()):
         self.record = folder / f"{name}.record"
-        self.process = start(
-            *launcher, *PYTHON, SUPPORT / "recorder.py", self.record, pidfile, *actions
-        )
+        program = shutil.copy(SUPPORT / "recorder.py", folder)  # any user may read it there
+        self.process = start(*launcher, *PYTHON, program, self.record, pidfile, *actions)
         eventually(lambda: self.signals() is not None, f"{name} to be ready")
 
     def signals(self, suffix=""):
