@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from support.flocks import complains, end, finish, hold, still_blocked, wait  # noqa: F401
+from support.flocks import PYTHON, complains, end, finish, hold, still_blocked, wait  # noqa: F401
 from support.processes import alive, context_switches, eventually, holders, in_flock
 
 
@@ -188,6 +188,26 @@ def test_restart_by_a_new_generation_is_told(hold, wait, start, lock):
     assert (code, out) == (0, "")
     assert "has ended and was started anew" in err
     end(successor)
+
+
+def test_core_dump_comes_first(start, wait, folder, lock):
+    """locks 13: a holder that dumps core holds until the core is written."""
+    with open("/proc/sys/kernel/core_pattern") as file:
+        pattern = file.read().strip()
+    if "/" in pattern or pattern.startswith("|"):
+        pytest.skip(f"cores go to '{pattern}', not to the folder")
+    script = "import os, signal; memory = os.urandom(1 << 20) * 200; print(len(memory), flush=True); signal.pause()"
+    unlimited = ("sh", "-c", 'ulimit -c unlimited && exec "$@"', "sh")
+    holder = start(*unlimited, "drover-hold", lock, *PYTHON, "-c", script)
+    size = int(holder.stdout.readline())
+    waiter = wait(lock)
+    holder.send_signal(signal.SIGABRT)
+    assert finish(waiter) == (0, "", "")
+    (core,) = folder.glob("core*")
+    written = core.stat().st_size
+    assert written >= size
+    assert holder.wait() == -signal.SIGABRT
+    assert core.stat().st_size == written
 
 
 def test_content_of_the_lock_file_is_kept(hold, wait, lock):

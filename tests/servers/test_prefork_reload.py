@@ -105,6 +105,15 @@ def test_listeners_are_the_same_sockets(server):
         assert "generation 1" in read_all(connection).decode()
 
 
+def test_ipv6_listener_over_a_reload(server):
+    server.serve("--listen", "[::1]:0")
+    port = int(server.log().split("listening on [::1]:")[1].split("\n")[0])
+    server.hot_reload()
+    with socket.create_connection(("::1", port)) as connection:
+        connection.sendall(request())
+        assert "generation 1" in read_all(connection).decode()
+
+
 def test_new_release_under_the_old_name(server):
     """The launch path and the launch folder go through a link, as deployments have it."""
     for release in ("one", "two"):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -128,6 +129,23 @@ def test_more_clients_than_workers(server, clients):
     server.serve("--workers", "1")
     answers = [clients.submit(server.ask, "/slow?ms=5") for _ in range(40)]
     assert [answer.result()[0] for answer in answers] == [200] * 40
+
+
+def test_no_descriptor_is_left_for_a_connection(server):
+    """The client waits in the queue, is answered when there is one again, and nobody spins."""
+    server.serve()
+    workers = server.workers_of(server.master())
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in workers}
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[pid][1]))
+    with server.connect() as connection:
+        connection.sendall(request())
+        server.await_line("cannot accept a connection: Too many open files")
+        for pid in workers:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits[pid])
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+    assert server.workers_of(server.master()) == workers
+    assert server.log().count("cannot accept") < 500
 
 
 def test_worker_that_is_up_is_not_overdue_when_it_is_idle(server):
