@@ -159,11 +159,12 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
       file = std::move(held[at]);
       watch.refuse_own(*file);
     }
-    asio::co_spawn(io, follow(watch, path, std::move(file)), [&](std::exception_ptr error) {
+    asio::co_spawn(io, follow(watch, path, std::move(file)), [&](const std::exception_ptr& error) {
       if (error) {
         failure = error;
-      } else if (left > 0 && --left == 0) {
-        result = {true, path};
+      } else if (left > 0) {
+        --left;
+        if (left == 0) result = {true, path};
       }
       if (failure || left == 0) io.stop();
     });

@@ -53,7 +53,7 @@ class Relay {
 
   RelayResult run() {
     std::exception_ptr failure;
-    asio::co_spawn(io_, service_life(), [&](std::exception_ptr error) {
+    asio::co_spawn(io_, service_life(), [&](const std::exception_ptr& error) {
       failure = error;
       io_.stop();
     });
@@ -100,9 +100,8 @@ class Relay {
                     "descriptor; waiting for the process instead",
                     path_, master.pid()));
     notice_(
-        "hint: hold the lock with 'drover-hold --fd high' (its default; survives unicorn), take it "
-        "in "
-        "a hook (drover.rb, drover.py), or use 'drover-hold --guard'");
+        "hint: take the lock with 'drover-hold --fd high' (its default; survives unicorn) or in a "
+        "hook (drover.rb, drover.py), or keep it with 'drover-hold --guard'");
     os::Fd copy = os::duplicate(master.fd(), 3, false);
     if (!copy) throw Error(errno, "watch process", std::to_string(master.pid()));
     Descriptor pidfd(io_, copy.release());

@@ -38,7 +38,7 @@ void start_detached(std::function<void()> body) {
   const int err = ::pthread_create(&thread, &attributes, run, argument.get());
   ::pthread_attr_destroy(&attributes);
   if (err != 0) throw Error(err, "start a thread");
-  (void)argument.release();
+  [[maybe_unused]] const auto* owned_by_thread = argument.release();
 }
 
 }  // namespace drover::os

@@ -198,5 +198,5 @@ class HeldByTheSupervisor:
         forget = ("env", "-u", "DROVER_LOCK", "-u", "DROVER_LOCK_FD")
         service.boot(under=("drover-hold", site.lock, *forget))
         site.eventually(lambda: service.failed_with(78), "drover-wait to refuse")
-        assert "this process inherited the lock and would wait for itself" in site.log()
+        assert "which started this one, holds it" in site.log()
         assert site.refused()
