@@ -416,7 +416,8 @@ def test_several_locks(hold, run, folder):
 def test_in_a_pid_namespace_where_the_taker_is_dead(start, lock):
     """locks 47: /proc/locks shows nothing of it."""
     script = (
-        'drover-hold "$1" sh -c "sleep 1000 & exit 0"; drover-ls --json "$1";'
+        'drover-hold "$1" sh -c "sleep 1000 & exit 0";'
+        ' until drover-ls "$1" | grep -q " sleep 1000$"; do :; done; drover-ls --json "$1";'
         ' grep -c FLOCK /proc/locks; kill -9 $(drover-ls --pids "$1")'
     )
     done = start("unshare", "-pf", "--mount-proc", "--kill-child", "sh", "-c", script, "sh", lock)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import pytest
 
+from support.flocks import IN_SANITIZER_BUILD
 from support.prefork import Prefork, read_all, request, title
 from support.processes import LIMIT, PAUSE, alive, descendants, holders
 from support.servers import Waiter, can_bind
@@ -131,6 +132,7 @@ def test_more_clients_than_workers(server, clients):
     assert [answer.result()[0] for answer in answers] == [200] * 40
 
 
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="the sanitizer's checks need a descriptor")
 def test_no_descriptor_is_left_for_a_connection(server):
     """The client waits in the queue, is answered when there is one again, and nobody spins."""
     server.serve()
