@@ -31,9 +31,9 @@ struct Arguments {
   bool guard = false;
   std::optional<std::chrono::nanoseconds> limit;
   int busy_code = cli::kNo;
-  std::string placement = "high";
+  std::string placement;
   std::string mode = "0600";
-  std::string pidfile;
+  std::optional<std::string> pidfile;
   int adopted_fd = -1;
   std::string lock;
   std::vector<std::string> command;
@@ -47,8 +47,8 @@ void read_words(Arguments& arguments, std::vector<std::string> words) {
   } else if (next != words.end() && next->size() > 1 && next->front() == '-') {
     throw cli::UsageError(fmt::format("'{}' is no option", *next));
   }
-  if (!arguments.pidfile.empty()) {
-    arguments.lock = arguments.pidfile + ".lock";
+  if (arguments.pidfile) {
+    arguments.lock = *arguments.pidfile + ".lock";
   } else if (next != words.end()) {
     arguments.lock = *next++;
   }
@@ -57,6 +57,8 @@ void read_words(Arguments& arguments, std::vector<std::string> words) {
 
   if (arguments.adopted_fd >= 0) {
     if (!arguments.command.empty()) throw cli::UsageError("--adopt takes no command");
+    if (arguments.new_generation || arguments.guard || !arguments.placement.empty())
+      throw cli::UsageError("--adopt does not go with --new, --guard or --fd");
     return;
   }
   if (arguments.lock.empty()) throw cli::UsageError("a LOCK, or --pidfile PIDFILE, is needed");
@@ -84,7 +86,9 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
                "A fresh generation: wait until nobody holds LOCK, put a new file there");
   app.add_flag("--guard", arguments.guard,
                "Stay as parent and keep the lock until the last descendant is gone");
-  app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK")->type_name("PIDFILE");
+  app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK")
+      ->type_name("PIDFILE")
+      ->check(cli::not_empty());
   app.add_option("--adopt", arguments.adopted_fd, "Lock descriptor FD of the caller, and exit")
       ->type_name("FD")
       ->check(CLI::Range(0, 1 << 30));
@@ -132,12 +136,11 @@ flock::HoldRequest request_of(const Arguments& arguments) {
       static_cast<mode_t>(read_number(arguments.mode, 8, 0, 0777, "mode, such as 0640"));
   if (arguments.placement == "low") {
     request.placement.kind = flock::Placement::Kind::low;
-  } else if (arguments.placement != "high") {
+  } else if (!arguments.placement.empty() && arguments.placement != "high") {
     request.placement = {flock::Placement::Kind::exactly,
                          read_number(arguments.placement, 10, request.first_free, 1 << 30,
                                      "descriptor that is free for a lock")};
   }
-  if (const char* fd = std::getenv("DROVER_LOCK_FD")) request.inherited_fd = std::atoi(fd);
   return request;
 }
 

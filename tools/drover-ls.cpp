@@ -35,10 +35,11 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   auto* pids = app.add_flag("--pids", arguments.pids, "Write only the holders' pids, one a line");
   app.add_flag("--open", arguments.style.open, "List who has LOCK open without holding it, too");
   app.add_flag("--waiters", arguments.style.waiters, "List who is blocked waiting for LOCK, too");
-  app.add_option("LOCK", arguments.paths)->type_name("");
+  options.allow_names();
   json->excludes(tree)->excludes(pids);
   tree->excludes(pids);
   if (!options.parse(argc, argv)) return false;
+  arguments.paths = options.names();
   if (arguments.paths.empty()) throw cli::UsageError("at least one LOCK is needed");
   return true;
 }

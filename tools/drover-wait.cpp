@@ -6,6 +6,7 @@
 #include "lib/cli/program.h"
 #include "lib/flock/watch.h"
 #include "lib/herd/relay.h"
+#include "lib/os/fd.h"
 #include "lib/os/signals.h"
 
 namespace drover {
@@ -49,16 +50,18 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   app.add_flag("--any", arguments.wait.any, "Return when the first LOCK is free, and print it");
   app.add_option("--relay", arguments.pidfile,
                  "Pass TERM INT QUIT HUP USR1 USR2 TTIN TTOU to the master named by PIDFILE")
-      ->type_name("PIDFILE");
+      ->type_name("PIDFILE")
+      ->check(cli::not_empty());
   app.add_option_function<std::string>(
          "--stop-signal",
          [&](const std::string& text) { arguments.relay.stop_signal = read_signal(text); },
          "Pass TERM on as SIG")
       ->type_name("SIG");
   app.add_flag("--winch", arguments.relay.winch, "Pass WINCH on, too");
-  app.add_option("LOCK", arguments.wait.paths)->type_name("");
+  options.allow_names();
   if (!options.parse(argc, argv)) return false;
 
+  arguments.wait.paths = options.names();
   if (arguments.pidfile && arguments.wait.paths.empty())
     arguments.wait.paths.push_back(*arguments.pidfile + ".lock");
   if (arguments.wait.paths.empty()) throw cli::UsageError("at least one LOCK is needed");
@@ -76,6 +79,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
 int run(int argc, char** argv) {
   Arguments arguments;
   if (!read_arguments(argc, argv, arguments)) return cli::kDone;
+  const os::RaisedDescriptorLimit raised;  // a descriptor for each lock
   ::signal(SIGPIPE, SIG_IGN);  // a reader of our messages that has gone must not end the wait
   const auto notice = [](const std::string& text) { cli::say(cli::Level::notice, text); };
   flock::WaitResult result;

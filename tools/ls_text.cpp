@@ -79,21 +79,22 @@ class Table {
           add_branch(description, holder, 0);
         }
       }
+      for (const auto& holder : description.holders)  // whose parents changed during the look
+        if (tree_) add_branch(description, holder, 0);
     }
     return align(rows_);
   }
 
  private:
-  void add_branch(const flock::Description& description, const Opener& holder, int depth) {
+  void add_branch(const flock::Description& description, const Opener& holder, size_t depth) {
+    if (!shown_.insert(&holder).second) return;
     add(description, holder, depth);
     for (const auto& child : description.holders)
-      if (child.parent == holder.pid && child.pid != holder.pid && depth < 64)
-        add_branch(description, child, depth + 1);
+      if (child.parent == holder.pid) add_branch(description, child, depth + 1);
   }
 
-  void add(const flock::Description& description, const Opener& holder, int depth) {
-    const std::string indent =
-        depth == 0 ? "" : fmt::format("{:{}}\\_ ", "", 2 * (static_cast<size_t>(depth) - 1));
+  void add(const flock::Description& description, const Opener& holder, size_t depth) {
+    const std::string indent = depth == 0 ? "" : fmt::format("{:{}}\\_ ", "", 2 * (depth - 1));
     rows_.push_back(
         {std::to_string(holder.pid), std::to_string(holder.parent), os::user_name(holder.uid),
          age_text(holder.age_s), fd_text(holder), holder.pid == description.taker ? "*" : "",
@@ -103,6 +104,7 @@ class Table {
 
   const LockReport& report_;
   bool tree_;
+  std::set<const Opener*> shown_;
   std::map<pid_t, herd::Role> roles_;
   std::vector<Row> rows_;
 };

@@ -1,6 +1,7 @@
 #include "lib/cli/message.h"
 
 #include <fmt/core.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@ namespace {
 
 std::string program_name = "drover";
 Verbosity chosen = Verbosity::normal;
+constexpr int kPatienceMs = 1000;
 
 bool stderr_is_journal() {
   const char* stream = std::getenv("JOURNAL_STREAM");
@@ -32,6 +34,17 @@ int priority(Level level) {
       return 6;
   }
   return 6;
+}
+
+/// Whether standard error has room for a line. Its own non-blocking mode would be everybody's.
+bool takes_more(Level level) {
+  pollfd output{STDERR_FILENO, POLLOUT, 0};
+  const bool important = level == Level::error || level == Level::warning;
+  int count;
+  do {
+    count = ::poll(&output, 1, important ? kPatienceMs : 0);
+  } while (count < 0 && errno == EINTR);
+  return count != 0;
 }
 
 bool wanted(Level level) {
@@ -65,6 +78,7 @@ std::string compose_line(Level level, std::string_view text, bool to_journal) {
 void say(Level level, std::string_view text) {
   if (!wanted(level)) return;
   const std::string line = compose_line(level, text, stderr_is_journal());
+  if (!takes_more(level)) return;
   while (::write(STDERR_FILENO, line.data(), line.size()) < 0 && errno == EINTR) {
   }
 }

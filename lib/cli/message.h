@@ -20,7 +20,8 @@ Verbosity verbosity();
 
 /// Writes "tool: text" in one write(2), newlines in the text made visible. When standard error is
 /// the journal ($JOURNAL_STREAM names it; sd-daemon(3)), the line carries its "<N>" priority.
-/// A standard error that is closed or full is not an error.
+/// A standard error that is closed or full is not an error, and never blocks for good: what nobody
+/// reads is dropped, notices and details at once, errors and warnings after a second.
 void say(Level level, std::string_view text);
 
 /// The form of a line: exposed for tests.

@@ -112,6 +112,10 @@ int run_reporting(const Description& description, const std::function<int()>& bo
 
 }  // namespace
 
+CLI::Validator not_empty() {
+  return {[](const std::string& text) { return text.empty() ? "it is empty" : ""; }, ""};
+}
+
 Options::Options(Description description)
     : description_(std::move(description)), app_(description_.summary, description_.name) {
   app_.set_help_flag("-h,--help", "Show this help and exit");
@@ -149,6 +153,21 @@ bool Options::parse(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     throw UsageError(error.what());
   }
+}
+
+std::vector<std::string> Options::names() const {
+  std::vector<std::string> names;
+  bool literal = false;
+  for (const std::string& word : app_.remaining()) {
+    if (!literal && word == "--") {
+      literal = true;
+    } else if (!literal && word.size() > 1 && word.front() == '-') {
+      throw UsageError(fmt::format("'{}' is no option", word));
+    } else {
+      names.push_back(word);
+    }
+  }
+  return names;
 }
 
 std::string Options::help() const {

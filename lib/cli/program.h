@@ -29,6 +29,9 @@ struct Description {
   std::string more = {};  ///< where more is written; empty for its man page
 };
 
+/// For options whose value is a name: an unset variable is no name.
+CLI::Validator not_empty();
+
 /// The options of one program: -h, --help, --version, -q and -v are there already.
 class Options {
  public:
@@ -44,6 +47,12 @@ class Options {
   void stop_at_first_word() { app_.prefix_command(); }
   /// The words that are no options, with stop_at_first_word().
   [[nodiscard]] std::vector<std::string> words() const { return app_.remaining(); }
+
+  /// Names may stand among the options; they are in names(), taken literally: as the values of an
+  /// option CLI11 would read "[a,b]" as two.
+  void allow_names() { app_.allow_extras(); }
+  /// Throws UsageError when one of them looks like an option and does not follow "--".
+  [[nodiscard]] std::vector<std::string> names() const;
 
   /// Reads the command line. False when --help or --version was asked for and has been printed.
   /// Throws UsageError.

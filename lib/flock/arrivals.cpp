@@ -1,12 +1,14 @@
 #include "lib/flock/arrivals.h"
 
 #include <sys/inotify.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 #include "lib/os/error.h"
 
@@ -14,7 +16,7 @@ namespace drover::flock {
 namespace {
 
 constexpr uint32_t kEvents = IN_CREATE | IN_MOVED_TO | IN_OPEN | IN_ATTRIB | IN_CLOSE_NOWRITE |
-                             IN_DELETE_SELF | IN_MOVE_SELF;
+                             IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF;
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr int kLooks = 5;
 
@@ -28,33 +30,45 @@ bool cancelled(const asio::error_code& error) {
 }
 
 struct Arrivals::Subscription {
-  Subscription(asio::io_context& io, std::string file_name)
-      : name(std::move(file_name)), changed(io) {}
+  Subscription(asio::io_context& io, std::string file_path)
+      : path(std::move(file_path)), name(os::split_path(path).second), changed(io) {
+    (void)is_touched();
+  }
 
   /// What one event says about the file.
   void note(uint32_t mask) {
     if ((mask & (IN_CREATE | IN_MOVED_TO | IN_OPEN)) != 0) looks_left = kLooks;
-    if ((mask & IN_ATTRIB) != 0) arrived = true;
+    if ((mask & IN_ATTRIB) != 0 && is_touched()) arrived = true;
+    if ((mask & IN_CLOSE_WRITE) != 0) arrived = false;  // touch(1): a holder opens it to read
     if ((mask & IN_CLOSE_NOWRITE) != 0 && arrived) left = true;
     changed.cancel();
   }
 
+  /// Whether its modification time is another one than at the last call: chown(1) and chmod(1)
+  /// leave it.
+  bool is_touched() {
+    struct stat st {};
+    if (::lstat(path.c_str(), &st) != 0) return false;
+    const std::pair now{st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+    return std::exchange(touched, now) != now;
+  }
+
   int watch = -1;
+  std::string path;
   std::string name;
   asio::steady_timer changed;  ///< cancelled when something happened
   int looks_left = 0;
   bool arrived = false;  ///< somebody touched it: a holder that has the lock
   bool left = false;     ///< and somebody closed it afterwards
   bool folder_gone = false;
+  std::optional<std::pair<time_t, long>> touched;
 };
 
 /// Keeps a subscription for the length of a scope.
 class Arrivals::Subscribed {
  public:
   Subscribed(Arrivals& arrivals, const std::string& path)
-      : arrivals_(arrivals),
-        alive_(arrivals.self_),
-        subscription(arrivals.io_, os::split_path(path).second) {
+      : arrivals_(arrivals), alive_(arrivals.self_), subscription(arrivals.io_, path) {
     arrivals_.subscribe(subscription, os::split_path(path).first);
   }
   ~Subscribed() {

@@ -45,17 +45,21 @@ bool has_memory(pid_t pid) {
   return ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(), target.size()) > 0;
 }
 
+/// Closing files is work. What sleeps on its way out is the first process of a pid namespace, long
+/// without files, which waits for whoever has yet to be reaped there: perhaps for ever.
+bool is_busy(const os::ProcessStat& stat) { return stat.state != 'S'; }
+
 bool still_closing_files(pid_t pid) {
   if (has_memory(pid)) return false;
   const auto stat = os::read_stat(pid);
   if (!stat || !stat->exiting()) return false;
-  if (!stat->zombie()) return true;
+  if (!stat->zombie()) return is_busy(*stat);
   // The main thread is done; its files live on until the last of the others is.
   if (stat->threads < 2) return false;
   for (const pid_t thread : os::threads_of(pid)) {
     const auto other =
         os::parse_stat(os::read_proc(fmt::format("/proc/{}/task/{}/stat", pid, thread)));
-    if (other && other->exiting() && !other->zombie()) return true;
+    if (other && other->exiting() && !other->zombie() && is_busy(*other)) return true;
   }
   return false;
 }
@@ -70,7 +74,9 @@ Departure::Departure(const LockFile& file) : touched_(file.touched()) {
     anybody = true;
     all_low = all_low && keeps_lock_below_sockets(pid, opened);
   });
-  sockets_go_first_ = anybody && all_low;
+  // Who may open the file only to read it cannot touch it: such a newcomer would not be noticed.
+  const bool touched_by_all = (os::stat_of(file.fd(), file.path()).st_mode & 077) == 0;
+  sockets_go_first_ = anybody && all_low && touched_by_all;
 }
 
 void Departure::settle(const LockFile& file) const {

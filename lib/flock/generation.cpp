@@ -34,12 +34,13 @@ class Draft {
 };
 
 LockFile write_draft(const Draft& draft, mode_t file_mode, unsigned number) {
-  LockFile file = LockFile::open_or_create(draft.path(), file_mode);
+  LockFile file = LockFile::open_or_create(draft.path(), 0600);
   const os::Fd writer = os::try_open(draft.path(), O_WRONLY | O_NOFOLLOW);
   const std::string text = fmt::format("{}{}\n", kWord, number);
   if (!writer ||
       ::write(writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     throw Error(errno == 0 ? ENOSPC : errno, "write lock file", draft.path());
+  if (::fchmod(file.fd(), file_mode) != 0) throw Error(errno, "set the mode of", draft.path());
   return file;
 }
 

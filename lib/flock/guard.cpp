@@ -34,18 +34,22 @@ class Guard {
 
   /// Our children cannot be reaped behind our back, so their numbers are safe to use.
   void pass_on(const siginfo_t& info) const {
-    if (info.si_code == SI_KERNEL) return;  // from the terminal
-    if (command_ != 0) {
-      ::kill(command_, info.si_signo);
-      return;
-    }
-    for (const pid_t child : os::children_of(::getpid()))
-      ::kill(child, info.si_signo);
+    const auto children = command_ != 0 ? std::vector{command_} : os::children_of(::getpid());
+    for (const pid_t child : children)
+      if (!has_it_already(child, info)) ::kill(child, info.si_signo);
   }
 
   [[nodiscard]] os::ExitStatus status() const { return status_; }
 
  private:
+  /// The terminal signals a whole process group; only its hang-up goes to the session's leader
+  /// alone.
+  static bool has_it_already(pid_t child, const siginfo_t& info) {
+    if (info.si_code != SI_KERNEL) return false;
+    const bool to_leader_alone = info.si_signo == SIGHUP && ::getsid(0) == ::getpid();
+    return !to_leader_alone && ::getpgid(child) == ::getpgrp();
+  }
+
   pid_t command_;
   os::ExitStatus status_;
 };
@@ -60,6 +64,7 @@ os::ExitStatus guard(const std::vector<std::string>& command) {
   struct sigaction reaping {};
   reaping.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &reaping, nullptr);
+  ::prctl(PR_SET_NAME, kGuardName);
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) throw Error(errno, "adopt orphaned processes");
 
   Guard children(os::spawn(command, blocked.previous()));

@@ -8,6 +8,9 @@
 
 namespace drover::flock {
 
+/// What /proc/PID/comm says of a guard.
+inline constexpr const char* kGuardName = "drover-guard";
+
 /// Runs the command as a child of this process, which keeps its own copy of the lock's descriptor
 /// and, as a child subreaper (PR_SET_CHILD_SUBREAPER(2const)), adopts every descendant that loses
 /// its parent. Blocks until the last descendant has been reaped; returns how the command itself
@@ -15,8 +18,8 @@ namespace drover::flock {
 ///
 /// Every signal that can be caught is passed on: to the command while it lives, afterwards to the
 /// children that were adopted. A signal that the terminal sent to the whole process group is not
-/// passed on, the command has it already. Killed with SIGKILL, the copies of the lock that the
-/// command inherited go on holding. Throws ExecError, Error.
+/// passed on to those who are in it: they have it already. Killed with SIGKILL, the copies of the
+/// lock that the command inherited go on holding. Throws ExecError, Error.
 os::ExitStatus guard(const std::vector<std::string>& command);
 
 }  // namespace drover::flock

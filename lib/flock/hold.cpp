@@ -1,6 +1,7 @@
 #include "lib/flock/hold.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,12 +15,13 @@ namespace {
 
 constexpr int kFirstHigh = 1025;
 
-/// The lock that this process was born with, if it is the one that is asked for.
-std::optional<LockMode> inherited_mode(const HoldRequest& request, const std::string& path) {
-  if (request.inherited_fd < 0 || !os::is_open(request.inherited_fd)) return std::nullopt;
-  const auto here = os::file_at(path);
-  if (!here || os::id_of(os::stat_of(request.inherited_fd, path)) != *here) return std::nullopt;
-  return lock_mode_of_own(request.inherited_fd);
+/// The lock of the file at `path` that this process was born with.
+std::optional<HeldFd> inherited_lock(const std::string& path) {
+  const auto file = os::file_at(path);
+  if (!file) return std::nullopt;
+  for (const HeldFd& held : look_at(::getpid(), {&*file, 1}).fds)
+    if (held.mode && held.inherited) return held;
+  return std::nullopt;
 }
 
 LockFile open_and_lock(const HoldRequest& request, const std::string& path, Acquired& acquired) {
@@ -69,13 +71,14 @@ os::Fd place(LockFile& file, const HoldRequest& request, Hold& result) {
 Hold hold(const HoldRequest& request) {
   Hold result;
   result.path = os::absolute(request.path);
-  if (const auto mode = inherited_mode(request, result.path)) {
-    if (request.new_generation || (request.mode == Mode::exclusive && *mode == LockMode::shared))
+  if (const auto held = inherited_lock(result.path)) {
+    if (request.new_generation ||
+        (request.mode == Mode::exclusive && *held->mode == LockMode::shared))
       throw Error::because(EDEADLK, "lock", result.path,
                            "this process inherited a shared lock of it",
                            "the wait would be for itself: start it outside the held tree");
     result.nested = true;
-    result.fd = os::Fd(request.inherited_fd);
+    result.fd = os::Fd(held->fd);
     return result;
   }
 
@@ -105,6 +108,11 @@ Acquired adopt(int fd, const std::string& path, Mode mode, const Patience& patie
   if (!path.empty() && !file.at_path())
     throw Error::because(EINVAL, "adopt descriptor", std::to_string(fd),
                          fmt::format("it is not the file '{}'", path));
+  const auto held = lock_mode_of_own(fd);
+  if (held == (mode == Mode::shared ? LockMode::shared : LockMode::exclusive)) return Acquired::yes;
+  if (held)  // flock(2): a conversion gives the old lock up first, and may lose it
+    throw Error::because(EBUSY, "adopt descriptor", std::to_string(fd),
+                         "it is locked already, in the other mode");
   const Acquired acquired = acquire(file, mode, patience);
   if (acquired == Acquired::yes) file.touch();
   return acquired;

@@ -23,8 +23,7 @@ struct HoldRequest {
   Placement placement;
   mode_t file_mode = 0600;
   bool new_generation = false;
-  int first_free = 3;     ///< descriptors below are the command's: 3 + LISTEN_FDS
-  int inherited_fd = -1;  ///< what DROVER_LOCK_FD says: perhaps a lock that we have already
+  int first_free = 3;  ///< descriptors below are the command's: 3 + LISTEN_FDS
 };
 
 struct Hold {
@@ -37,7 +36,8 @@ struct Hold {
 
 /// Takes the lock and makes its descriptor ready to be inherited. Blocks as `patience` says. Throws
 /// Error. Marks the arrival by the file's modification time once the lock is held.
-/// When the process has inherited the lock of the same file, that one is kept: no second lock.
+/// When the process has inherited a lock of the same file, from whomever, that one is kept where it
+/// is: no second lock.
 Hold hold(const HoldRequest& request);
 
 /// Locks a descriptor that the caller's parent opened, for as long as its open file description

@@ -49,10 +49,6 @@ void read_lock(HeldFd& held, const std::string& fdinfo) {
   }
 }
 
-bool is_holder(const HeldFd& held) {
-  return held.mode && (held.inherited || *held.mode == LockMode::shared);
-}
-
 /// The file behind an entry of a /proc/PID/fd folder.
 struct Entry {
   int err = 0;  ///< an errno value: closed meanwhile, or not ours to look at
@@ -141,7 +137,7 @@ size_t visit_openers(Files files, Whom whom,
 }
 
 std::string hint_of_deleted(const std::string& path) {
-  const std::string gone = os::absolute(path) + " (deleted)";
+  const std::string gone = os::canonical(path) + " (deleted)";
   std::string target(gone.size() + 1, '\0');
   pid_t first = 0;
   visit_openers({}, Whom::others, [&](pid_t pid, const Opened& opened) {
@@ -156,12 +152,13 @@ std::string hint_of_deleted(const std::string& path) {
   return fmt::format("process {} still has a lock file open that was deleted from there", first);
 }
 
-Sight look_for_holder(const os::FileId& file) {
+Sight look_for_holder(const os::FileId& file, LockMode wanted) {
   Sight sight = Sight::nobody;
   for (const pid_t pid : os::all_processes()) {
     for (const HeldFd& held : look_at(pid, {&file, 1}).fds) {
-      if (is_holder(held)) return Sight::holder;
-      if (held.mode) sight = Sight::asker;
+      const bool in_the_way = held.mode == LockMode::exclusive || wanted == LockMode::exclusive;
+      if (held.stays() && in_the_way) return Sight::holder;
+      if (held.mode && in_the_way) sight = Sight::asker;
     }
   }
   return sight;
@@ -171,7 +168,7 @@ std::vector<os::FileId> held_in_sight(Files files) {
   std::vector<os::FileId> found;
   visit_openers(files, Whom::everybody, [&](pid_t, const Opened& opened) {
     for (const HeldFd& held : opened.fds)
-      if (is_holder(held)) found.push_back(held.file);
+      if (held.stays()) found.push_back(held.file);
   });
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());

@@ -27,6 +27,9 @@ struct HeldFd {
   std::optional<LockMode> mode;  ///< empty: open, but not locked
   bool inherited = false;        ///< survives exec: not the descriptor of somebody who just asks
   pid_t taker = 0;               ///< who called flock(2); 0 in a pid namespace that it is not in
+
+  /// Whether it is held by somebody who stays, not by one who just asks whether the lock is free.
+  [[nodiscard]] bool stays() const { return mode && (inherited || *mode == LockMode::shared); }
 };
 
 /// The lock lines of this process's own descriptor; empty when it holds no flock(2) lock.
@@ -62,13 +65,14 @@ std::string hint_of_deleted(const std::string& path);
 
 /// Who is in sight at a lock that cannot be had.
 enum class Sight {
-  holder,  ///< somebody holds it shared, or exclusively on a descriptor that is inherited
+  holder,  ///< somebody who stays: shared, or exclusively on a descriptor that is inherited
   asker,   ///< only somebody who has it exclusively on a close-on-exec descriptor: a waiter's
            ///< instant
   nobody,
 };
-/// Reads /proc up to the first holder.
-Sight look_for_holder(const os::FileId& file);
+/// Reads /proc up to the first holder that stands in the way of a lock in mode `wanted`; one that
+/// does not is nobody.
+Sight look_for_holder(const os::FileId& file, LockMode wanted);
 /// Which of the files have a holder in sight; ascending. One pass over /proc.
 std::vector<os::FileId> held_in_sight(Files files);
 

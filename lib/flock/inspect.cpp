@@ -66,13 +66,13 @@ bool link_is_deleted(pid_t pid, const char* name) {
          std::string_view(target.data(), static_cast<size_t>(size)).ends_with(" (deleted)");
 }
 
-/// Fills in what /proc tells of the process.
-void describe(Opener& opener) {
+/// Fills in what /proc tells of the process. False when it has ended.
+bool describe(Opener& opener) {
   const pid_t pid = opener.pid;
   struct stat st {};
-  if (::stat(fmt::format("/proc/{}", pid).c_str(), &st) == 0) opener.uid = st.st_uid;
   const auto stat = os::read_stat(pid);
-  if (!stat) return;
+  if (!stat || ::stat(fmt::format("/proc/{}", pid).c_str(), &st) != 0) return false;
+  opener.uid = st.st_uid;
   opener.parent = stat->parent;
   const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   opener.age_s = std::max(0.0, seconds_since_boot() - static_cast<double>(stat->start) / ticks);
@@ -81,6 +81,20 @@ void describe(Opener& opener) {
   opener.unit = unit_of(opener.cgroup);
   opener.folder_deleted = link_is_deleted(pid, "cwd");
   opener.executable_deleted = link_is_deleted(pid, "exe");
+  return true;
+}
+
+/// The openers that still live, with what /proc tells of them.
+std::vector<Opener> describe_all(std::vector<Opener> openers) {
+  std::vector<char> lives(openers.size());
+  os::in_parallel(openers.size(), [&](size_t begin, size_t end) {
+    for (size_t at = begin; at < end; ++at)
+      lives[at] = describe(openers[at]) ? 1 : 0;
+  });
+  std::vector<Opener> living;
+  for (size_t at = 0; at < openers.size(); ++at)
+    if (lives[at] != 0) living.push_back(std::move(openers[at]));
+  return living;
 }
 
 /// One holder's descriptor, for sorting by open file description.
@@ -94,27 +108,34 @@ long compare(const Share& a, const Share& b) {
   return ::syscall(SYS_kcmp, a.pid, b.pid, KCMP_FILE, a.held.fd, b.held.fd);
 }
 
-/// Shares that belong together become neighbours. Where the kernel does not let us compare, those
-/// with the same taker and mode count as one.
-std::vector<std::vector<Share>> group(std::vector<Share> shares) {
-  std::vector<std::vector<Share>> groups;
-  const auto comparable = [](const Share& share) { return compare(share, share) == 0; };
-  const auto first_other = std::partition(shares.begin(), shares.end(), comparable);
-  std::sort(shares.begin(), first_other,
-            [](const Share& a, const Share& b) { return compare(a, b) == 1; });
-  for (auto at = shares.begin(); at != first_other; ++at) {
-    if (groups.empty() || compare(groups.back().front(), *at) != 0) groups.emplace_back();
-    groups.back().push_back(*at);
+using Group = std::vector<Share>;
+
+/// One group for each open file description. Where the kernel does not let us compare, or the
+/// process is gone, those with the same taker and mode count as one.
+std::vector<Group> group(const std::vector<Share>& shares) {
+  std::vector<Group> groups;
+  std::map<std::pair<pid_t, std::optional<LockMode>>, Group> by_taker;
+  for (const Share& share : shares) {
+    if (compare(share, share) != 0) {
+      by_taker[{share.held.taker, share.held.mode}].push_back(share);
+      continue;
+    }
+    // A search of our own: when processes end meanwhile the order is not one that std::sort allows.
+    const auto at = std::partition_point(groups.begin(), groups.end(), [&](const Group& other) {
+      return compare(other.front(), share) == 1;
+    });
+    if (at != groups.end() && compare(at->front(), share) == 0) {
+      at->push_back(share);
+    } else {
+      groups.insert(at, {share});
+    }
   }
-  std::map<std::pair<pid_t, std::optional<LockMode>>, std::vector<Share>> by_taker;
-  for (auto at = first_other; at != shares.end(); ++at)
-    by_taker[{at->held.taker, at->held.mode}].push_back(*at);
   for (auto& [key, members] : by_taker)
     groups.push_back(std::move(members));
   return groups;
 }
 
-Description make_description(const std::vector<Share>& shares) {
+Description make_description(const Group& shares) {
   Description description;
   description.mode = shares.front().held.mode.value_or(LockMode::shared);
   description.taker = shares.front().held.taker;
@@ -127,10 +148,7 @@ Description make_description(const std::vector<Share>& shares) {
     description.holders.back().pid = pid;
     description.holders.back().fds = std::move(fds);
   }
-  os::in_parallel(description.holders.size(), [&](size_t begin, size_t end) {
-    for (size_t at = begin; at < end; ++at)
-      describe(description.holders[at]);
-  });
+  description.holders = describe_all(std::move(description.holders));
   return description;
 }
 
@@ -153,7 +171,7 @@ class Inspection {
       if (!file)
         throw Error::because(ENOENT, "look at", path, "there is no such lock file",
                              hint_of_deleted(path));
-      targets_.push_back({path, file->id(), os::absolute(path) + " (deleted)"});
+      targets_.push_back({path, file->id(), os::canonical(path) + " (deleted)"});
       files_.push_back(file->id());
       reports_.emplace_back();
       reports_.back().path = path;
@@ -175,7 +193,8 @@ class Inspection {
       if (pid == ::getpid()) return;
       for (const HeldFd& held : opened.fds) {
         auto& found = found_[held.file];
-        (held.mode ? found.holding : found.open).push_back({pid, held});
+        auto& where = held.stays() ? found.holding : held.mode ? found.asking : found.open;
+        where.push_back({pid, held});
       }
       for (const int fd : opened.deleted)
         note_deleted(pid, fd);
@@ -198,8 +217,14 @@ class Inspection {
   void finish(const Target& target, LockReport& report) {
     auto& found = found_[target.id];
     report.uninspected = uninspected_;
-    for (const auto& shares : group(std::move(found.holding)))
+    auto file = LockFile::open(target.path);
+    report.held = !found.holding.empty() || (file && is_held(*file));
+    // Who merely asks has the lock for an instant; who has it longer is a holder of another make.
+    if (report.held && found.holding.empty()) found.holding.swap(found.asking);
+    for (const Group& shares : group(found.holding)) {
       report.descriptions.push_back(make_description(shares));
+      if (report.descriptions.back().holders.empty()) report.descriptions.pop_back();
+    }
     std::sort(report.descriptions.begin(), report.descriptions.end(),
               [](const Description& a, const Description& b) {
                 return a.holders.front().pid < b.holders.front().pid;
@@ -209,14 +234,16 @@ class Inspection {
       openers.emplace_back();
       openers.back().pid = share.pid;
       openers.back().fds = {share.held};
-      describe(openers.back());
     }
-    auto file = LockFile::open(target.path);
-    report.held = !report.descriptions.empty() || (file && is_held(*file));
+    report.waiting = describe_all(std::move(report.waiting));
+    report.open = describe_all(std::move(report.open));
+    // All that were seen have ended meanwhile: is it free now?
+    if (report.held && report.descriptions.empty()) report.held = file && is_held(*file);
   }
 
   struct Found {
     std::vector<Share> holding;
+    std::vector<Share> asking;
     std::vector<Share> open;
   };
 

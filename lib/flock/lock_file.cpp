@@ -163,7 +163,8 @@ Acquired acquire(LockFile& file, Mode mode, const Patience& patience) {
   if (patience.kind == Patience::Kind::forever) return acquire_until(file, mode, {});
   if (try_acquire(file, mode)) return Acquired::yes;
   if (patience.kind == Patience::Kind::until) return acquire_until(file, mode, patience.deadline);
-  if (look_for_holder(file.id()) == Sight::holder) return Acquired::busy;
+  const auto wanted = mode == Mode::shared ? LockMode::shared : LockMode::exclusive;
+  if (look_for_holder(file.id(), wanted) == Sight::holder) return Acquired::busy;
   return try_patiently(file, mode) ? Acquired::yes : Acquired::busy;
 }
 
@@ -185,7 +186,7 @@ bool is_held(LockFile& file) {
       unlock(file);
       return false;
     }
-    const Sight sight = look_for_holder(file.id());
+    const Sight sight = look_for_holder(file.id(), LockMode::exclusive);
     if (sight == Sight::holder) return true;
     if (sight == Sight::asker && !try_patiently(file, Mode::exclusive)) return true;
   }

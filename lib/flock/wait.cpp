@@ -51,6 +51,10 @@ std::vector<LockFile> open_all_held(const std::vector<std::string>& paths) {
   return files;
 }
 
+void throw_nobody_came(const std::string& path) {
+  throw Error::because(ENOENT, "wait for", path, "nobody came to hold it in time");
+}
+
 void refuse_inside_held_tree(const std::vector<LockAbove>& above, const LockFile& file) {
   // The topmost: that is the service's first process.
   const auto lock = std::find_if(above.rbegin(), above.rend(), [&](const LockAbove& candidate) {

@@ -20,6 +20,9 @@ LockFile open_held(const std::string& path);
 /// The same for many locks, with one pass over /proc.
 std::vector<LockFile> open_all_held(const std::vector<std::string>& paths);
 
+/// Throws Error (ENOENT): the first holder did not come in time.
+[[noreturn]] void throw_nobody_came(const std::string& path);
+
 /// Throws Error (EDEADLK) when the lock is among those of locks_held_above(): this process would
 /// wait for itself.
 void refuse_inside_held_tree(const std::vector<LockAbove>& above, const LockFile& file);

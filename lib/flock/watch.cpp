@@ -97,8 +97,7 @@ asio::awaitable<std::optional<LockFile>> Watch::begun(std::string path) {
   std::optional<LockFile> file;
   if (options_.start) {
     Arrival arrival = co_await arrivals_.next(path, after(options_.start));
-    if (arrival.kind == Arrival::Kind::nobody)
-      throw Error::because(ENOENT, "wait for", path, "nobody came to hold it in time");
+    if (arrival.kind == Arrival::Kind::nobody) throw_nobody_came(path);
     file = std::move(arrival.file);
   } else {
     file = open_held(path);
@@ -116,12 +115,17 @@ asio::awaitable<std::optional<LockFile>> Watch::successor(const LockFile& freed)
     co_return LockFile::open(freed.path());
   }
   if (!options_.grace) co_return std::nullopt;
-  for (;;) {
-    Arrival arrival = co_await arrivals_.next(freed.path(), after(options_.grace));
-    if (arrival.kind == Arrival::Kind::came_and_went) continue;
-    if (arrival.file)
-      notice_(fmt::format("'{}' has a successor: waiting for that one", freed.path()));
-    co_return std::move(arrival.file);
+  try {
+    for (;;) {
+      Arrival arrival = co_await arrivals_.next(freed.path(), after(options_.grace));
+      if (arrival.kind == Arrival::Kind::came_and_went) continue;
+      if (arrival.file)
+        notice_(fmt::format("'{}' has a successor: waiting for that one", freed.path()));
+      co_return std::move(arrival.file);
+    }
+  } catch (const Error& error) {
+    notice_(fmt::format("no successor: {}", error.what()));  // the folder went with the service
+    co_return std::nullopt;
   }
 }
 
@@ -138,8 +142,17 @@ asio::awaitable<void> Watch::ended(LockFile file) {
 
 namespace {
 
-asio::awaitable<void> follow(Watch& watch, std::string path, std::optional<LockFile> file) {
+/// How far the services of one request have got.
+struct Progress {
+  std::exception_ptr failure;
+  size_t begun = 0;
+  size_t ended = 0;
+};
+
+asio::awaitable<void> follow(Watch& watch, std::string path, std::optional<LockFile> file,
+                             Progress& progress) {
   if (!file) file = co_await watch.begun(std::move(path));
+  ++progress.begun;
   if (file) co_await watch.ended(std::move(*file));
 }
 
@@ -147,8 +160,8 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
   asio::io_context io(1);
   Watch watch(io, request.watch, notice);
   WaitResult result;
-  size_t left = request.any ? 1 : request.paths.size();
-  std::exception_ptr failure;
+  Progress progress;
+  const size_t wanted = request.any ? 1 : request.paths.size();
 
   std::vector<LockFile> held;
   if (!request.watch.start) held = open_all_held(request.paths);
@@ -159,15 +172,15 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
       file = std::move(held[at]);
       watch.refuse_own(*file);
     }
-    asio::co_spawn(io, follow(watch, path, std::move(file)), [&](const std::exception_ptr& error) {
+    const auto done = [&](const std::exception_ptr& error) {
       if (error) {
-        failure = error;
-      } else if (left > 0) {
-        --left;
-        if (left == 0) result = {true, path};
+        progress.failure = error;
+      } else if (++progress.ended == wanted) {
+        result = {true, path};
       }
-      if (failure || left == 0) io.stop();
-    });
+      if (progress.failure || progress.ended >= wanted) io.stop();
+    };
+    asio::co_spawn(io, follow(watch, path, std::move(file), progress), done);
   }
   io.poll();  // the first look comes before any limit
   os::release_free_memory();
@@ -179,7 +192,9 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
     });
   }
   io.run();
-  if (failure) std::rethrow_exception(failure);
+  if (progress.failure) std::rethrow_exception(progress.failure);
+  // The limit came first. "Still held" would be untrue when nobody is there any more, or yet.
+  if (!result.gone && progress.begun == progress.ended) throw_nobody_came(request.paths.front());
   if (result.gone) wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
   return result;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lib/flock/guard.h"
 #include "lib/flock/holders.h"
 #include "lib/flock/pidfile.h"
 #include "lib/os/procfs.h"
@@ -28,8 +29,12 @@ bool Masters::belongs(pid_t pid) const {
     return (at_path && holds(process, *at_path)) || (lock_ && holds(process, lock_->id()));
   };
   const auto ancestors = os::ancestors_of(pid);
-  // The parent: a guard (drover-hold --guard) keeps the lock for a master that drops descriptors.
-  if (in_flock(pid) || (!ancestors.empty() && in_flock(ancestors.front()))) return true;
+  // A guard keeps the lock for a child that drops descriptors.
+  const auto is_guard = [&](pid_t process) {
+    const auto stat = os::read_stat(process);
+    return stat && stat->command == flock::kGuardName && in_flock(process);
+  };
+  if (in_flock(pid) || (!ancestors.empty() && is_guard(ancestors.front()))) return true;
   return std::any_of(known_.begin(), known_.end(), [&](const os::Process& master) {
     return std::find(ancestors.begin(), ancestors.end(), master.pid()) != ancestors.end() &&
            master.alive();
@@ -58,7 +63,11 @@ bool Masters::verify(const std::string& pidfile) {
                                                 : "does not live");
     return false;
   }
-  if (known_.size() >= kRemembered) known_.erase(known_.begin());
+  if (known_.size() >= kRemembered) {
+    const auto dead = std::find_if(known_.begin(), known_.end(),
+                                   [](const os::Process& master) { return !master.alive(); });
+    known_.erase(dead == known_.end() ? known_.begin() : dead);
+  }
   known_.push_back(std::move(*process));
   return true;
 }

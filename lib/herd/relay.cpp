@@ -7,6 +7,7 @@
 #include <asio/co_spawn.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
+#include <set>
 
 #include "lib/flock/departure.h"
 #include "lib/herd/masters.h"
@@ -28,8 +29,8 @@ constexpr int kLooks = 50;
 bool is_stop(int number) { return number == SIGTERM || number == SIGINT || number == SIGQUIT; }
 
 sigset_t taken_signals(bool winch) {
-  sigset_t set = os::signal_set(
-      {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGRTMIN});
+  sigset_t set =
+      os::signal_set({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGIO});
   if (winch) sigaddset(&set, SIGWINCH);
   return set;
 }
@@ -68,6 +69,7 @@ class Relay {
     }
     io_.run();
     if (failure) std::rethrow_exception(failure);
+    if (!begun_ && result_.stopped_by == 0) flock::throw_nobody_came(path_);
     if (result_.wait.gone && !masters_.known().empty())
       flock::report_end(masters_.known().back(), notice_);
     return result_;
@@ -77,20 +79,29 @@ class Relay {
   asio::awaitable<void> service_life() {
     auto file = co_await watch_.begun(path_);
     begun_ = true;
-    if (auto lock = flock::LockFile::open(path_)) masters_.remember(std::move(*lock));
+    if (auto lock = lock_at_path()) masters_.remember(std::move(*lock));
     watch_pidfile();
     if (file) co_await watch_.ended(std::move(*file));
     for (;;) {
       flock::wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
-      masters_.refresh();
+      refresh();
       const auto living = masters_.living();
       if (living.empty()) break;
       co_await outlived_lock(*living.back());
       // A hook of the new generation may have taken the lock meanwhile.
-      auto again = flock::LockFile::open(path_);
+      auto again = lock_at_path();
       if (again && flock::is_held(*again)) co_await watch_.ended(std::move(*again));
     }
     result_.wait = {true, path_};
+  }
+
+  /// Empty also when something that is no lock file has been put there: the wait goes on.
+  [[nodiscard]] std::optional<flock::LockFile> lock_at_path() const {
+    try {
+      return flock::LockFile::open(path_);
+    } catch (const Error&) {
+      return std::nullopt;
+    }
   }
 
   /// The lock is free, but this master lives: it has closed the descriptor.
@@ -111,7 +122,7 @@ class Relay {
   /// Learns of each new master while its parent, the old one, still vouches for it.
   void watch_pidfile() {
     try {
-      folder_.emplace(os::split_path(request_.pidfile).first, SIGRTMIN);
+      folder_.emplace(os::split_path(request_.pidfile).first);
     } catch (const Error& error) {
       notice_(fmt::format("{}; signals are relayed all the same", error.what()));
     }
@@ -119,7 +130,7 @@ class Relay {
   }
 
   void look_at_pidfile(int looks) {
-    const bool found = masters_.refresh();
+    const bool found = refresh();
     watch_master();
     if (found || looks == 0) return;
     look_again_.expires_after(kLookAgain);
@@ -142,12 +153,12 @@ class Relay {
   }
 
   void master_has_ended() {
-    masters_.refresh();
+    refresh();
     if (!masters_.living().empty()) {
       watch_master();
       return;
     }
-    const auto lock = flock::LockFile::open(path_);
+    const auto lock = lock_at_path();
     if (!lock) return;
     size_t left = 0;
     flock::visit_openers({&lock->id(), 1}, flock::Whom::others,
@@ -170,12 +181,12 @@ class Relay {
   }
 
   void handle(int number) {
-    if (number == SIGRTMIN) {
+    if (number == SIGIO) {
       if (begun_) look_at_pidfile(kLooks);
       return;
     }
     if (begun_) {
-      pass_on(number == SIGTERM ? request_.stop_signal : number);
+      pass_on(number == SIGTERM ? request_.stop_signal : number, is_stop(number));
     } else if (is_stop(number)) {
       notice_(
           fmt::format("stopped by {} before anybody held '{}'", os::signal_name(number), path_));
@@ -187,14 +198,32 @@ class Relay {
     }
   }
 
-  void pass_on(int number) {
+  /// Learns which masters there are. One that comes after a stop was asked for, as a hot reload was
+  /// under way, is stopped as well.
+  bool refresh() {
+    const bool found = masters_.refresh();
+    if (stop_) stop_all();
+    return found;
+  }
+
+  void pass_on(int number, bool stop) {
     const os::Process* current = masters_.current();
     if (current == nullptr) {
       notice_(fmt::format("cannot relay {}: {}", os::signal_name(number), masters_.problem()));
       return;
     }
+    if (!stop) {
+      send(*current, number);
+      return;
+    }
+    stop_ = number;
+    stopped_.clear();
+    stop_all();
+  }
+
+  void stop_all() {
     for (const os::Process* master : masters_.living())
-      if (master == current || is_stop(number)) send(*master, number);
+      if (stopped_.insert(master->pid()).second) send(*master, *stop_);
   }
 
   void send(const os::Process& master, int number) {
@@ -219,6 +248,8 @@ class Relay {
   Descriptor signals_;
   asio::steady_timer limit_;
   asio::steady_timer look_again_;
+  std::optional<int> stop_;  ///< the stop that was passed on last
+  std::set<pid_t> stopped_;  ///< who got it
   pid_t watched_ = 0;
   std::optional<Descriptor> master_;  ///< the pidfd of the process `watched_`
   std::optional<os::FolderSignal> folder_;

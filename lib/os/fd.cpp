@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
 
 #include "lib/os/error.h"
 
@@ -73,6 +74,15 @@ std::string absolute(const std::string& path) {
   if (::getcwd(here, sizeof here) == nullptr)
     throw Error(errno, "make absolute", path, "the current directory may have been deleted");
   return std::string(here) + "/" + path;
+}
+
+std::string canonical(const std::string& path) {
+  const auto [folder, name] = split_path(path);
+  char* const resolved = ::realpath(folder.c_str(), nullptr);
+  if (resolved == nullptr) return path;
+  std::string result = resolved;
+  std::free(resolved);
+  return (result == "/" ? result : result + "/") + name;
 }
 
 std::pair<std::string, std::string> split_path(const std::string& path) {

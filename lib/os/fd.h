@@ -71,6 +71,9 @@ class RaisedDescriptorLimit {
 /// `path` made absolute by the current directory, without resolving links. Throws Error when the
 /// current directory is gone and `path` is relative.
 std::string absolute(const std::string& path);
+/// The same with the links in its folder resolved, as /proc/PID/fd shows it; `path` as it is when
+/// the folder cannot be found.
+std::string canonical(const std::string& path);
 /// Where the last name of `path` stands: "a/b" gives {"a", "b"}, "b" gives {".", "b"}.
 std::pair<std::string, std::string> split_path(const std::string& path);
 

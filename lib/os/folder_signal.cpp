@@ -8,10 +8,9 @@
 
 namespace drover::os {
 
-FolderSignal::FolderSignal(const std::string& folder, int signal)
+FolderSignal::FolderSignal(const std::string& folder)
     : folder_(try_open(folder, O_RDONLY | O_DIRECTORY)) {
-  if (!folder_ || ::fcntl(folder_.get(), F_SETSIG, signal) != 0 ||
-      ::fcntl(folder_.get(), F_NOTIFY, DN_CREATE | DN_RENAME | DN_MULTISHOT) != 0)
+  if (!folder_ || ::fcntl(folder_.get(), F_NOTIFY, DN_CREATE | DN_RENAME | DN_MULTISHOT) != 0)
     throw Error(errno, "watch folder", folder);
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pty
 import signal
 
 import pytest
@@ -153,7 +154,7 @@ def test_guard_in_a_guard(start, run, folder, lock):
     assert run(*words, "sh", "-c", "exit 6").returncode == 6
     guard = start(*words, "sleep", "1000")
     inner = only_child(guard.pid)
-    eventually(lambda: name_of(inner) == "drover-hold" and children(inner), "the inner one")
+    eventually(lambda: name_of(inner) == "drover-guard" and children(inner), "the inner one")
     guard.terminate()
     assert guard.wait() == 128 + 15
 
@@ -196,3 +197,32 @@ def test_command_finds_lock_and_variables(start, lock):
     assert os.readlink(f"/proc/{child}/fd/{number}") == str(lock)
     assert holds(child, lock)
     guard.communicate("")
+
+
+def on_a_terminal(processes, *command):
+    """The command as leader of a session on a terminal of its own; returns its pid and the terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(processes.folder)
+        os.execvpe("drover-hold", [str(word) for word in command], processes.environment)
+    return pid, terminal
+
+
+def test_hang_up_of_the_terminal_reaches_the_command(processes, lock):
+    """The kernel tells the session's leader alone."""
+    guard, terminal = on_a_terminal(processes, "drover-hold", "--guard", lock, "sleep", "1000")
+    eventually(lambda: len(holders(lock)) == 2, "the command")
+    os.close(terminal)
+    assert os.WEXITSTATUS(os.waitpid(guard, 0)[1]) == 128 + signal.SIGHUP
+
+
+@pytest.mark.parametrize("prefix", [(), ("setsid",)])
+def test_interrupt_of_the_terminal_reaches_the_command_once(processes, folder, lock, prefix):
+    """Also when it is in a session of its own."""
+    recorder = (*PYTHON, SUPPORT / "recorder.py", folder / "record", "-", "SIGINT=exit7")
+    guard, terminal = on_a_terminal(processes, "drover-hold", "--guard", lock, *prefix, *recorder)
+    eventually(lambda: (folder / "record").exists() and (folder / "record").read_text(), "the command")
+    os.write(terminal, b"\x03")
+    assert os.WEXITSTATUS(os.waitpid(guard, 0)[1]) == 7
+    assert (folder / "record").read_text().split() == ["ready", "SIGINT"]
+    os.close(terminal)

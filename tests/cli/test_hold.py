@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from conftest import needs
 from support.flocks import (  # noqa: F401
     IN_SANITIZER_BUILD, complains, end, finish, hold, holds,
 )
@@ -262,3 +263,61 @@ def test_adopted_descriptor_must_be_the_file(run, folder, lock):
     done = run("bash", "-c", 'exec 9<other; drover-hold --adopt 9 "$1"', "bash", lock)
     assert done.returncode == 125
     assert complains(done.stderr, "drover-hold", "is not the file", str(lock))
+
+
+def test_shared_and_at_once_beside_a_shared_holder(hold, run, folder, lock):
+    """4.1: a waiter's exclusive instant that was met by chance makes it fail no more than any."""
+    needs("strace")
+    holder = hold(lock)
+    inject = ("-e", "trace=flock", "-e", "inject=flock:error=EAGAIN:when=1")
+    words = ("strace", "-f", "-o", folder / "trace", *inject, "drover-hold", "-n", lock, "true")
+    done = run(*words, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    assert done.returncode == 0, done.stderr
+    assert "INJECTED" in (folder / "trace").read_text()
+    end(holder)
+
+
+@pytest.mark.parametrize("name", ["[a]", "[a,b]", "[]"])
+def test_brackets_in_a_name(start, run, folder, name):
+    """CLI11 reads "[a,b]" as two values where it may."""
+    holder = start("drover-hold", name, "sleep", "1000")
+    eventually(lambda: (folder / name).exists() and holds(holder.pid, folder / name), "the holder")
+    assert run("drover-ls", "--pids", name).stdout == f"{holder.pid}\n"
+    assert run("drover-wait", "-w", "10ms", name).returncode == 1
+    end(holder)
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (("drover-hold", "--pidfile", "", "echo", "hi"), 125),
+        (("drover-wait", "--relay", ""), 64),
+        (("drover-wait", "--relay", "", "app.pid.lock"), 64),
+    ],
+)
+def test_empty_name_of_a_pidfile(run, folder, words, code):
+    """An unset variable."""
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "it is empty" in done.stderr
+    assert not list(folder.iterdir())
+
+
+def test_adopted_lock_is_not_converted(run, hold, folder, lock):
+    """flock(2) gives the old lock up first: the caller would be left without any."""
+    other = hold(lock)
+    script = 'exec 9<"$1"; flock -s 9; drover-hold --adopt 9 "$2" -n; echo $?; flock -n -x "$1" true; echo $?'
+    kill = f"; kill -9 {other.pid}; flock -n -x \"$1\" true; echo $?"
+    done = run("bash", "-c", script + kill, "bash", lock, "-x")
+    assert done.stdout.split() == ["125", "1", "1"]
+    assert "locked already" in done.stderr
+    assert run("bash", "-c", script, "bash", lock, "-q").stdout.split() == ["0", "1"]
+    other.wait()
+
+
+@pytest.mark.parametrize("option", ["--new", "--guard", ("--fd", "low")])
+def test_adopt_goes_with_nothing_else(run, option):
+    words = option if isinstance(option, tuple) else (option,)
+    done = run("drover-hold", "--adopt", "0", *words)
+    assert done.returncode == 125
+    assert "--adopt does not go with" in done.stderr

@@ -199,3 +199,24 @@ def test_help_and_version(run, program, what):
     done = run(program, what)
     assert done.returncode == 0 and done.stderr == ""
     assert program in done.stdout
+
+
+def test_nested_hold_with_another_between_is_no_second_lock(run, folder, lock):
+    other = folder / "other.lock"
+    script = 'ls -l /proc/self/fd | grep -c app.pid.lock'
+    done = run("drover-hold", lock, "drover-hold", other, "drover-hold", lock, "sh", "-c", script)
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize("options", [("-x",), ("--new",)])
+def test_nested_hold_is_seen_without_its_variables(run, folder, lock, options):
+    """It would wait for itself for ever."""
+    bare = ("env", "-u", "DROVER_LOCK", "-u", "DROVER_LOCK_FD")
+    done = run("drover-hold", lock, *bare, "drover-hold", *options, lock, "true")
+    assert done.returncode == 125
+    assert complains(done.stderr, "drover-hold", str(lock), "inherited")
+
+
+def test_lock_that_a_shell_took_is_kept(run, lock):
+    script = 'exec 9>"$1"; flock -s 9; drover-hold "$1" sh -c "ls -l /proc/self/fd | grep -c app.pid.lock"'
+    assert run("bash", "-c", script, "bash", lock).stdout == "1\n"

@@ -389,7 +389,9 @@ def test_processes_that_come_and_go_during_the_look(start, lock, look):
         report = look(lock)
         found = [one for group in report["descriptions"] for one in group["holders"]]
         assert storm.pid in {one["pid"] for one in found}
-        assert {one["ppid"] for one in found} <= {os.getpid(), storm.pid, 0}
+        assert {one["ppid"] for one in found} <= {os.getpid(), storm.pid}
+        assert all(one["command"] for one in found)
+        assert len(report["descriptions"]) == 1
     kids = children(storm.pid)
     end(storm)
     eventually(lambda: not any(map(alive, kids)), "the last to end")
@@ -534,3 +536,64 @@ def test_it_takes_nothing_away(hold, run, lock):
     after = lock.stat()
     assert lock.read_text() == "kept"
     assert (before.st_mtime_ns, before.st_mode) == (after.st_mtime_ns, after.st_mode)
+
+
+def test_deep_tree(start, run, lock):
+    """No row is left out, however deep it hangs."""
+    script = (
+        "import os, signal\n"
+        "for _ in range(80):\n"
+        "    if os.fork(): break\n"
+        "else: print('ready', flush=True)\n"
+        "signal.pause()\n"
+    )
+    first = start("drover-hold", lock, *PYTHON, "-c", script, start_new_session=True)
+    assert first.stdout.readline() == "ready\n"
+    assert len(rows_of(run("drover-ls", "--tree", lock).stdout)) == 81
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    eventually(lambda: run("drover-ls", "-q", lock).returncode == 1, "all to end")
+
+
+@pytest.mark.parametrize("way", ["link", "./real", "real/../real"])
+def test_replaced_lock_file_by_another_way(hold, run, folder, way):
+    """/var/run is a link to /run."""
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to("real")
+    old = hold(folder / "real" / "a.lock")
+    (folder / "real" / "a.lock").unlink()
+    assert f"process {old.pid} still has" in run("drover-ls", f"{way}/a.lock").stderr
+    (folder / "real" / "a.lock").touch()
+    assert f"note: {old.pid}: has a lock file open" in run("drover-ls", f"{way}/a.lock").stdout
+    end(old)
+
+
+def test_whoever_asks_is_no_holder(start, run, lock):
+    """Exclusive for an instant, on a descriptor that no command inherits: drover-wait's way to ask."""
+    script = (
+        "import fcntl, os, sys, time\n"
+        "fd = os.open(sys.argv[1], os.O_RDONLY | os.O_CREAT, 0o600)\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    fcntl.flock(fd, fcntl.LOCK_EX); time.sleep(0.005)\n"
+        "    fcntl.flock(fd, fcntl.LOCK_UN); time.sleep(0.0005)\n"
+    )
+    asker = start(*PYTHON, "-c", script, lock)
+    assert asker.stdout.readline() == "ready\n"
+    for _ in range(30):
+        assert run("drover-ls", lock).stdout == f"{lock}: free\n"
+    end(asker)
+
+
+def test_foreign_holder_that_no_command_inherits(start, run, lock):
+    """The same descriptor, kept."""
+    script = (
+        "import fcntl, os, signal, sys\n"
+        "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY | os.O_CREAT, 0o600), fcntl.LOCK_EX)\n"
+        "print('ready', flush=True)\n"
+        "signal.pause()\n"
+    )
+    holder = start(*PYTHON, "-c", script, lock)
+    assert holder.stdout.readline() == "ready\n"
+    assert run("drover-ls", "--pids", lock).stdout == f"{holder.pid}\n"
+    end(holder)

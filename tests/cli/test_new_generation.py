@@ -150,7 +150,7 @@ def test_second_without_a_limit_waits(hold, start, lock):
     end(first)
     winner, loser = eventually(lambda: winner_of(second, third, lock), "one of them to win")
     eventually(lambda: in_flock(loser.pid), "the other to queue again")
-    assert holders(lock) == {winner.pid}
+    eventually(lambda: holders(lock) == {winner.pid}, "the winner alone")
     end(winner)
     eventually(lambda: holders(lock) == {loser.pid}, "the other one's turn")
     end(loser)
@@ -214,3 +214,14 @@ def test_folder_that_cannot_be_written(run, folder, lock):
     done = run("setpriv", "--reuid", "65534", "--clear-groups", "drover-hold", "--new", lock, "true")
     assert done.returncode == 125
     assert complains(done.stderr, "drover-hold", "a.lock.new", "Permission denied")
+
+
+def test_mode_that_forbids_writing_works_twice(run, folder, lock):
+    needs("setpriv")
+    folder.chmod(0o777)
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    for _ in range(3):
+        done = run(*nobody, "drover-hold", "--new", "--mode", "0440", lock, "true")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert lock.stat().st_mode & 0o7777 == 0o440
+    assert lock.read_text() == "generation 2\n"

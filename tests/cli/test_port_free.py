@@ -2,12 +2,16 @@
 
 import itertools
 import os
+import socket
 import subprocess
+import time
 
 import pytest
 
 from conftest import needs
-from support.flocks import IN_SANITIZER_BUILD, SUPPORT
+from support.flocks import (  # noqa: F401
+    IN_SANITIZER_BUILD, PYTHON, SUPPORT, end, finish, hold, wait,
+)
 
 ROUNDS = 60 if IN_SANITIZER_BUILD else 300
 FEWER = ROUNDS // 3
@@ -78,3 +82,61 @@ def test_port_is_free_under_a_guard(all_free, lock):
 def test_port_is_free_after_the_relay(all_free, lock):
     waiter = ("drover-wait", "--relay", lock.parent / "app.pid")
     assert all_free(["drover-hold", lock], waiter=waiter, rounds=FEWER, extra=500) is True
+
+
+STUCK = """
+import ctypes, os, signal, sys, time
+assert ctypes.CDLL(None).unshare(0x20000000) == 0  # CLONE_NEWPID
+first = os.fork()
+if first == 0:
+    signal.pause()
+second = os.fork()
+if second == 0:
+    signal.pause()
+os.kill(first, signal.SIGKILL)
+while open(f"/proc/{second}/stat").read().rsplit(")", 1)[1].split()[0] != "Z":
+    time.sleep(0.001)
+print("ready", flush=True)
+sys.stdin.read()
+os.waitpid(second, 0)
+os.waitpid(first, 0)
+"""
+
+
+def test_process_that_cannot_end_delays_nobody(start, hold, wait, lock):
+    """The dead first process of a pid namespace waits for whoever has yet to be reaped in it."""
+    stuck = start(*PYTHON, "-c", STUCK, stdin=-1)
+    assert stuck.stdout.readline() == "ready\n"
+    times = []
+    for _ in range(5):
+        holder = hold(lock)
+        waiter = wait(lock)
+        begin = time.monotonic()
+        end(holder)
+        assert finish(waiter)[0] == 0
+        times.append(time.monotonic() - begin)
+    assert min(times) < 0.9
+    stuck.communicate("")
+
+
+def test_newcomer_that_cannot_touch_the_file(start, hold, wait, folder, lock):
+    """The first holder had the lock below its sockets; another user's server joined, above."""
+    folder.chmod(0o777)
+    server = ("import os, signal, socket, sys\n"
+              "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+              "s.bind(('127.0.0.1', 0)); s.listen()\n"
+              "kept = [open('/dev/null') for _ in range(900)]\n"
+              "print(s.getsockname()[1], flush=True); signal.pause()\n")  # fmt: skip
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    for _ in range(40):
+        first = hold(lock, "--fd", "low", "--mode", "0644")
+        waiter = wait(lock)
+        newcomer = start(*nobody, "drover-hold", lock, *PYTHON, "-c", server)
+        port = int(newcomer.stdout.readline())
+        end(first)
+        newcomer.kill()
+        assert finish(waiter)[0] == 0
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+        newcomer.wait()

@@ -213,3 +213,116 @@ def test_user_may_relay_to_own_server_only(serve, start, folder, pidfile):
     assert server.signals() == []
     end(server.process)
     assert finish(process)[0] == 0
+
+
+def test_full_queue_of_signals_ends_nothing(serve, start, folder, pidfile):
+    """Names that appear in the pidfile's folder are told by a signal: one, however many come."""
+    server = serve()
+    limited = ("prlimit", "--sigpending=0:0")
+    process = start(*limited, "drover-wait", "--relay", pidfile)
+    eventually(lambda: not alive(process.pid) or still_blocked(process), "the waiter")
+    for number in range(200):
+        (folder / f"file{number}").touch()
+    assert still_blocked(process)
+    process.send_signal(signal.SIGHUP)
+    server.gets("SIGHUP")
+    end(server.process)
+    assert finish(process)[0] == 0
+
+
+def test_stop_reaches_a_master_that_comes_later(serve, relay):
+    """H34: the stop came while a hot reload was under way."""
+    old, waiter = serve(), relay()
+    waiter.send(signal.SIGTERM)
+    old.gets("SIGTERM")
+    new = serve(name="new")
+    new.gets("SIGTERM")
+    end(old.process, new.process)
+    assert waiter.finish()[0] == 0
+
+
+def test_only_a_stop_is_kept_for_later_masters(serve, relay):
+    old, waiter = serve(), relay()
+    waiter.send(signal.SIGUSR2)
+    old.gets("SIGUSR2")
+    new = serve(name="new")
+    waiter.send(signal.SIGHUP)
+    new.gets("SIGHUP")
+    assert (old.signals(), new.signals()) == (["SIGUSR2"], ["SIGHUP"])
+    waiter.send(signal.SIGTERM)
+    for server in (old, new):
+        server.gets("SIGTERM")
+    end(old.process, new.process)
+    assert waiter.finish()[0] == 0
+
+
+def test_translated_stop_reaches_both_masters(serve, relay, pidfile):
+    """haproxy's soft stop is USR1."""
+    old = serve()
+    pidfile.rename(f"{pidfile}.oldbin")
+    new = serve(name="new")
+    waiter = relay("--stop-signal", "USR1")
+    waiter.send(signal.SIGTERM)
+    for server in (old, new):
+        server.gets("SIGUSR1")
+    end(old.process, new.process)
+    assert waiter.finish()[0] == 0
+
+
+def test_child_of_a_holder_is_no_master(start, relay, folder, pidfile):
+    """It has closed the lock, and nobody has vouched for it: a stranger in a container of ours."""
+    script = 'sleep 1000 1025>&- & echo $! >"$1.draft"; mv "$1.draft" "$1"; wait'
+    holder = start("drover-hold", "--pidfile", pidfile, "bash", "-c", script, "bash", pidfile)
+    child = int(eventually(lambda: pidfile.exists() and pidfile.read_text(), "the pidfile"))
+    waiter = relay()
+    waiter.send(signal.SIGTERM)
+    waiter.says("cannot relay SIGTERM", str(child), "does not hold")
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
+    holder.wait()
+    assert waiter.finish()[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "fifo"])
+def test_something_else_at_the_path_ends_no_wait(serve, start, relay, pidfile, kind):
+    """S13: the master dies, its worker holds on to the file that was there."""
+    path = pidfile.with_name("app.pid.lock")
+    server = serve("SIGHUP=successor")
+    waiter = relay()
+    waiter.send(signal.SIGHUP)
+    worker = int(eventually(lambda: pidfile.read_text() != f"{server.process.pid}\n" and pidfile.read_text(), "it"))
+    path.rename(f"{path}.moved")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        os.mkfifo(path)
+    end(server.process)
+    assert still_blocked(waiter.process)
+    os.kill(worker, signal.SIGKILL)
+    assert waiter.finish()[0] == 0
+
+
+def test_messages_that_nobody_reads_stop_nothing(serve, start, folder, pidfile):
+    fifo = folder / "log"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(fifo, os.O_WRONLY)
+    server = serve()
+    process = start("drover-wait", "--relay", pidfile, stderr=writer)
+    eventually(lambda: still_blocked(process), "the waiter")
+    os.set_blocking(writer, False)
+    try:
+        while os.write(writer, b"x" * 4096):
+            pass
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    process.send_signal(signal.SIGHUP)
+    server.gets("SIGHUP")
+    process.send_signal(signal.SIGTERM)
+    server.gets("SIGHUP", "SIGTERM")
+    end(server.process)
+    assert process.wait(20) == 0
+    os.close(reader)
+    os.close(writer)

@@ -189,3 +189,36 @@ def test_start_and_many_locks(start, folder):
     holders = [start_holder(start, path) for path in paths]
     end(*holders)
     assert finish(waiter)[0] == 0
+
+
+def test_others_at_the_file_are_no_holder(await_first, run, lock):
+    """touch(1), chown(1), install(1) and a look at it: "never held" is not "gone"."""
+    waiter = await_first(lock, limit="1s")
+    run("install", "-m", "640", "/dev/null", lock)
+    for command in (("touch", lock), ("chown", "0:0", lock), ("chmod", "600", lock), ("cat", lock)):
+        assert run(*command).returncode == 0
+        assert run("drover-ls", "-q", lock).returncode == 1
+    assert finish(waiter)[0] == 66
+
+
+def test_folder_that_goes_with_the_service(start, folder):
+    """systemd removes a RuntimeDirectory at the stop."""
+    run_folder = folder / "run"
+    run_folder.mkdir()
+    holder = start_holder(start, run_folder / "app.lock")
+    waiter = start("drover-wait", "--grace", "1000", run_folder / "app.lock")
+    eventually(lambda: in_flock(waiter.pid), "the waiter")
+    (run_folder / "app.lock").unlink()
+    run_folder.rmdir()
+    end(holder)
+    code, _, err = finish(waiter)
+    assert code == 0, err
+
+
+def test_limit_before_the_first_holder_is_66(run, lock):
+    """There is nobody of whom one could say that they still hold it."""
+    done = run("drover-wait", "--start", "1000", "-w", "50ms", lock)
+    assert done.returncode == 66
+    assert complains(done.stderr, "drover-wait", str(lock), "nobody came")
+    done = run("drover-wait", "--start", "1000", "-w", "50ms", "--relay", lock.with_suffix(""))
+    assert done.returncode == 66

@@ -148,3 +148,13 @@ def test_long_instant_of_another_waiter(start, run, lock, options):
     eventually(lambda: slow.poll() is not None or holders(lock), "its instant")
     assert run("drover-wait", *options, lock).returncode == 66
     slow.wait()
+
+
+def test_more_locks_than_the_soft_limit_has_descriptors(start, paths):
+    keeper = Keeper(start, paths)
+    waiter = start("prlimit", "--nofile=64:4096", "drover-wait", *paths)
+    blocked = lambda: threads_in_flock(waiter.pid) == len(paths)  # noqa: E731
+    eventually(lambda: blocked() or waiter.poll() is not None, "every thread to block")
+    assert waiter.poll() is None, waiter.stderr.read()
+    end(keeper.process)
+    assert finish(waiter)[0] == 0

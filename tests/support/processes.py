@@ -129,8 +129,11 @@ def context_switches(pid):
 
 def holders(path):
     """The pids that hold a flock on the file, by their fdinfo: independent of drover's own code."""
-    wanted = os.stat(path)
     found = set()
+    try:
+        wanted = os.stat(path)
+    except FileNotFoundError:
+        return found
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue

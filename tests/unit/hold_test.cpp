@@ -52,6 +52,7 @@ TEST_CASE("an exact descriptor is that one or none") {
   request.placement = {Placement::Kind::exactly, 77};
   const Hold held = hold(request);
   CHECK(held.fd.get() == 77);
+  request.path = folder / "b";
   CHECK_THROWS_AS(hold(request), Error);
 }
 
@@ -70,7 +71,6 @@ TEST_CASE("an inherited lock of the same file is kept") {
   const Folder folder;
   Hold outer = hold(request_for(folder / "a"));
   HoldRequest request = request_for(folder / "a");
-  request.inherited_fd = outer.fd.get();
   {
     Hold inner = hold(request);
     CHECK(inner.nested);
@@ -83,16 +83,14 @@ TEST_CASE("an inherited lock of the same file is kept") {
   request.new_generation = true;
   CHECK_THROWS_AS(hold(request), Error);
 
-  HoldRequest other = request_for(folder / "b");
-  other.inherited_fd = outer.fd.get();
-  CHECK_FALSE(hold(other).nested);
+  CHECK_FALSE(hold(request_for(folder / "b")).nested);
 }
 
 TEST_CASE("a busy lock is an answer") {
   const Folder folder;
   HoldRequest request = request_for(folder / "a");
   request.mode = Mode::exclusive;
-  const Hold first = hold(request);
+  const test::Child holder([&] { (void)hold(request).fd.release(); });
   CHECK(hold(request).acquired == Acquired::busy);
   CHECK_FALSE(hold(request).fd);
 }
