@@ -66,12 +66,18 @@ bool link_is_deleted(pid_t pid, const char* name) {
          std::string_view(target.data(), static_cast<size_t>(size)).ends_with(" (deleted)");
 }
 
+/// Dead or about to be, and no thread of it lives on.
+bool is_over(const os::ProcessStat& stat) {
+  return (stat.zombie() || stat.exiting()) && stat.threads < 2;
+}
+
 /// Fills in what /proc tells of the process. False when it has ended.
 bool describe(Opener& opener) {
   const pid_t pid = opener.pid;
   struct stat st {};
   const auto stat = os::read_stat(pid);
-  if (!stat || ::stat(fmt::format("/proc/{}", pid).c_str(), &st) != 0) return false;
+  if (!stat || is_over(*stat)) return false;
+  if (::stat(fmt::format("/proc/{}", pid).c_str(), &st) != 0) return false;
   opener.uid = st.st_uid;
   opener.parent = stat->parent;
   const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
@@ -110,25 +116,45 @@ long compare(const Share& a, const Share& b) {
 
 using Group = std::vector<Share>;
 
-/// One group for each open file description. Where the kernel does not let us compare, or the
-/// process is gone, those with the same taker and mode count as one.
-std::vector<Group> group(const std::vector<Share>& shares) {
-  std::vector<Group> groups;
-  std::map<std::pair<pid_t, std::optional<LockMode>>, Group> by_taker;
+/// Sorts the shares into one group for each open file description. False when a process ended
+/// meanwhile: what its death left may be in the wrong place.
+bool sort_into(std::vector<Group>& groups, const std::vector<Share>& shares) {
+  bool undisturbed = true;
+  const auto order = [&](const Share& a, const Share& b) {
+    const long result = compare(a, b);
+    undisturbed = undisturbed && result >= 0;
+    return result;
+  };
   for (const Share& share : shares) {
-    if (compare(share, share) != 0) {
-      by_taker[{share.held.taker, share.held.mode}].push_back(share);
-      continue;
-    }
-    // A search of our own: when processes end meanwhile the order is not one that std::sort allows.
     const auto at = std::partition_point(groups.begin(), groups.end(), [&](const Group& other) {
-      return compare(other.front(), share) == 1;
+      return order(other.front(), share) == 1;
     });
-    if (at != groups.end() && compare(at->front(), share) == 0) {
+    if (at != groups.end() && order(at->front(), share) == 0) {
       at->push_back(share);
     } else {
       groups.insert(at, {share});
     }
+  }
+  return undisturbed;
+}
+
+/// One group for each open file description. Where the kernel does not let us compare, those with
+/// the same taker and mode count as one. Without those that have ended.
+std::vector<Group> group(const std::vector<Share>& shares) {
+  std::vector<Group> groups;
+  std::map<std::pair<pid_t, std::optional<LockMode>>, Group> by_taker;
+  for (bool done = false; !done;) {
+    std::vector<Share> comparable;
+    groups.clear();
+    by_taker.clear();
+    for (const Share& share : shares) {
+      if (compare(share, share) == 0) {
+        comparable.push_back(share);
+      } else if (errno != ESRCH) {
+        by_taker[{share.held.taker, share.held.mode}].push_back(share);
+      }
+    }
+    done = sort_into(groups, comparable);
   }
   for (auto& [key, members] : by_taker)
     groups.push_back(std::move(members));

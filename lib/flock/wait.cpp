@@ -27,10 +27,13 @@ constexpr const char* kStartHint = "--start TIME waits for the first holder";
 }  // namespace
 
 LockFile open_held(const std::string& path) {
-  auto file = LockFile::open(path);
-  if (!file) throw_not_held(path, "there is no such lock file");
-  if (!is_held(*file)) throw_not_held(path, "nobody holds it");
-  return std::move(*file);
+  for (;;) {
+    auto file = LockFile::open(path);
+    if (!file) throw_not_held(path, "there is no such lock file");
+    if (is_held(*file)) return std::move(*file);
+    // Or a new generation has put its own file there meanwhile.
+    if (file->at_path()) throw_not_held(path, "nobody holds it");
+  }
 }
 
 std::vector<LockFile> open_all_held(const std::vector<std::string>& paths) {
@@ -46,7 +49,7 @@ std::vector<LockFile> open_all_held(const std::vector<std::string>& paths) {
   const auto held = held_in_sight(ids);
   for (auto& file : files) {
     const bool seen = std::binary_search(held.begin(), held.end(), file.id());
-    if (!seen && !is_held(file)) throw_not_held(file.path(), "nobody holds it");
+    if (!seen && !is_held(file)) file = open_held(file.path());
   }
   return files;
 }

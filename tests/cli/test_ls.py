@@ -576,7 +576,7 @@ def test_whoever_asks_is_no_holder(start, run, lock):
         "print('ready', flush=True)\n"
         "while True:\n"
         "    fcntl.flock(fd, fcntl.LOCK_EX); time.sleep(0.005)\n"
-        "    fcntl.flock(fd, fcntl.LOCK_UN); time.sleep(0.0005)\n"
+        "    fcntl.flock(fd, fcntl.LOCK_UN); time.sleep(0.01)\n"
     )
     asker = start(*PYTHON, "-c", script, lock)
     assert asker.stdout.readline() == "ready\n"

@@ -109,6 +109,35 @@ def test_waiters_in_processes_of_their_own(start, wait, lock):
     end(restarts.current)
 
 
+def test_waiter_that_meets_a_replacement(start, hold, lock, folder):
+    """It has opened the old file when the new one comes: the service lives all the same."""
+    needs("strace")
+    old = hold(lock, "--new")
+    delay = ("strace", "-f", "-o", folder / "trace", "-e", "trace=flock")
+    slow = ("-e", "inject=flock:delay_enter=300000:when=1")
+    waiter = start(*delay, *slow, "drover-wait", lock, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    eventually(lambda: has_open(children(waiter.pid), lock), "the waiter to open the old file")
+    successor = start("drover-hold", "--new", lock, "sleep", "1000")
+    eventually(lambda: in_flock(successor.pid), "the successor to queue")
+    end(old)
+    eventually(lambda: waiter.poll() is not None or any(map(in_flock, children(waiter.pid))), "it to wait")
+    end(successor)
+    code, _, err = finish(waiter)
+    assert code == 0, err
+
+
+def has_open(pids, path):
+    wanted = os.stat(path)
+    for pid in pids:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), wanted):
+                    return True
+            except OSError:
+                pass
+    return False
+
+
 def test_two_at_once_on_an_old_file(start, lock):
     """locks 19: one wins, the other is told that it is busy"""
     contender = 'drover-hold -q --new -n "$1" sh -c "echo won; read x" <&3 &'

@@ -47,6 +47,18 @@ def test_relay_reloads_and_stops(server):
     relay_is_a_main_process(server, "SIGQUIT")
 
 
+def test_stop_while_a_reload_is_under_way(server):
+    """H34: the successor has yet to write its pidfile, and is stopped as well."""
+    server.launch()
+    waiter = Waiter(server, "--relay", server.pidfile, "--stop-signal", "QUIT")
+    oldbin = server.pidfile.with_name(server.pidfile.name + ".oldbin")
+    waiter.signal(signal.SIGUSR2)
+    eventually(oldbin.exists, "the reload to begin")
+    waiter.signal(signal.SIGTERM)
+    assert waiter.result(READY) == 0
+    assert not holders(server.lock)
+
+
 def test_killed_master_takes_its_workers_along(server):
     server.launch()
     _, workers, waiters = kill_master_only(server)
