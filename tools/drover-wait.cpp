@@ -86,7 +86,8 @@ int run(int argc, char** argv) {
   if (arguments.pidfile) {
     arguments.relay.pidfile = *arguments.pidfile;
     arguments.relay.wait = arguments.wait;
-    const herd::RelayResult relayed = herd::wait_and_relay(arguments.relay, notice);
+    const auto warning = [](const std::string& text) { cli::say(cli::Level::warning, text); };
+    const herd::RelayResult relayed = herd::wait_and_relay(arguments.relay, notice, warning);
     if (relayed.stopped_by != 0) return 128 + relayed.stopped_by;
     result = relayed.wait;
   } else {

@@ -37,10 +37,11 @@ sigset_t taken_signals(bool winch) {
 
 class Relay {
  public:
-  Relay(const RelayRequest& request, const flock::Notice& notice)
+  Relay(const RelayRequest& request, const flock::Notice& notice, const flock::Notice& warning)
       : request_(request),
         path_(request.wait.paths.at(0)),
         notice_(notice),
+        warning_(warning),
         masters_(request.pidfile, path_),
         signalfd_(os::open_signalfd(taken_signals(request.winch))),
         signals_(io_, signalfd_.get()),
@@ -106,11 +107,11 @@ class Relay {
 
   /// The lock is free, but this master lives: it has closed the descriptor.
   asio::awaitable<void> outlived_lock(const os::Process& master) {
-    notice_(
+    warning_(
         fmt::format("'{}' is free, but its master, process {}, lives: the reload closed the lock's "
                     "descriptor; waiting for the process instead",
                     path_, master.pid()));
-    notice_(
+    warning_(
         "hint: take the lock with 'drover-hold --fd high' (its default; survives unicorn) or in a "
         "hook (drover.rb, drover.py), or keep it with 'drover-hold --guard'");
     os::Fd copy = os::duplicate(master.fd(), 3, false);
@@ -124,7 +125,7 @@ class Relay {
     try {
       folder_.emplace(os::split_path(request_.pidfile).first);
     } catch (const Error& error) {
-      notice_(fmt::format("{}; signals are relayed all the same", error.what()));
+      warning_(fmt::format("{}; signals are relayed all the same", error.what()));
     }
     look_at_pidfile(kLooks);
   }
@@ -193,7 +194,7 @@ class Relay {
       result_.stopped_by = number;
       io_.stop();
     } else {
-      notice_(
+      warning_(
           fmt::format("cannot relay {}: nobody holds '{}' yet", os::signal_name(number), path_));
     }
   }
@@ -209,7 +210,7 @@ class Relay {
   void pass_on(int number, bool stop) {
     const os::Process* current = masters_.current();
     if (current == nullptr) {
-      notice_(fmt::format("cannot relay {}: {}", os::signal_name(number), masters_.problem()));
+      warning_(fmt::format("cannot relay {}: {}", os::signal_name(number), masters_.problem()));
       return;
     }
     if (!stop) {
@@ -232,13 +233,14 @@ class Relay {
                           master.signal(number) ? "passed" : "too late to pass",
                           os::signal_name(number), master.pid()));
     } catch (const Error& error) {
-      notice_(error.what());
+      warning_(error.what());
     }
   }
 
   const RelayRequest& request_;
   const std::string path_;
   const flock::Notice& notice_;
+  const flock::Notice& warning_;
   Masters masters_;
   bool begun_ = false;
   RelayResult result_;
@@ -258,9 +260,10 @@ class Relay {
 
 }  // namespace
 
-RelayResult wait_and_relay(const RelayRequest& request, const flock::Notice& notice) {
+RelayResult wait_and_relay(const RelayRequest& request, const flock::Notice& notice,
+                           const flock::Notice& warning) {
   os::block_signals(taken_signals(request.winch));
-  return Relay(request, notice).run();
+  return Relay(request, notice, warning).run();
 }
 
 }  // namespace drover::herd

@@ -326,3 +326,16 @@ def test_messages_that_nobody_reads_stop_nothing(serve, start, folder, pidfile):
     assert process.wait(20) == 0
     os.close(reader)
     os.close(writer)
+
+
+def test_quiet_relay_still_warns(serve, relay, pidfile):
+    server, other = serve(), serve(name="other", names_itself_in="-")
+    waiter = relay("-q")
+    waiter.send(signal.SIGHUP)
+    server.gets("SIGHUP")
+    end(server.process)
+    pidfile.write_text("1\n")
+    waiter.send(signal.SIGTERM)
+    assert "cannot relay SIGTERM" in waiter.process.stderr.readline()
+    end(other.process)
+    assert waiter.finish() == (0, "")
