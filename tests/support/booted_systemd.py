@@ -98,10 +98,10 @@ class BootedSystemd:
         return self._path(self.pid, path)
 
     def systemctl(self, *words, check=True):
-        enter = ("nsenter", "-t", self.pid, "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--")
-        # Where the tests themselves run in a chroot, systemctl would believe that it does.
-        here = {"SYSTEMD_IGNORE_CHROOT": "1"}
-        done = self._processes.run(*enter, "systemctl", "--no-pager", *words, env=here, timeout=60)
+        # --root: the tests themselves may run in a chroot, and systemd then does.
+        spaces = ("--pid", "--mount", "--uts", "--ipc", "--cgroup", "--root")
+        enter = ("nsenter", "-t", self.pid, *spaces, "--")
+        done = self._processes.run(*enter, "systemctl", "--no-pager", *words, timeout=60)
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done
 

@@ -193,10 +193,10 @@ class HeldByTheSupervisor:
         assert site.refused()
 
     def test_lock_held_by_the_supervisor_unawares_is_refused(self, service):
-        """S19: the same, and the environment that told of it was lost on the way."""
+        """S19: the same, and the environment that tells of it was lost on the way: the descriptor tells."""
         site = service.site
         forget = ("env", "-u", "DROVER_LOCK", "-u", "DROVER_LOCK_FD")
         service.boot(under=("drover-hold", site.lock, *forget))
-        site.eventually(lambda: service.failed_with(78), "drover-wait to refuse")
-        assert "which started this one, holds it" in site.log()
+        site.eventually(lambda: service.failed_with(125), "drover-hold to refuse")
+        assert "this process inherited a shared lock of it" in site.log()
         assert site.refused()
