@@ -15,7 +15,8 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktra
 
 started=$(date +%s)
 list=$(mktemp)
-trap 'rm -f "$list"' EXIT
+output=$(mktemp)
+trap 'rm -f "$list" "$output"' EXIT
 say() { printf '\n== %s  (%s s)\n' "$*" "$(($(date +%s) - started))"; }
 
 install_packages() {
@@ -38,7 +39,20 @@ install_packages() {
 build() {
   say "Building preset $1"
   cmake --preset "$1" >/dev/null
-  cmake --build --preset "$1" -- -j "$jobs" | tail -n 1
+  cmake --build --preset "$1" -- -j "$jobs" >"$output" 2>&1 || fail
+  tail -n 1 "$output"
+}
+
+# The whole output of what failed. A pipe would lose its status.
+fail() {
+  cat "$output"
+  say 'Failed'
+  exit 1
+}
+
+run_ctest() { # BUILD
+  ctest --test-dir "build/$1" -j "$jobs" --output-on-failure >"$output" 2>&1 || fail
+  tail -n 5 "$output"
 }
 
 run_pytest() { # FOLDER BUILD
@@ -60,7 +74,7 @@ stage() {
     unit)
       build clang
       say 'Unit tests'
-      ctest --test-dir build/clang -j "$jobs" --output-on-failure | tail -n 5
+      run_ctest clang
       ;;
     cli | faults | servers | supervisors | install)
       build release
@@ -69,7 +83,7 @@ stage() {
     sanitized)
       build asan
       say 'Unit tests under ASan and UBSan'
-      ctest --test-dir build/asan -j "$jobs" --output-on-failure | tail -n 5
+      run_ctest asan
       run_pytest cli asan
       ;;
     sanitized-servers)
