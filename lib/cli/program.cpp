@@ -140,7 +140,19 @@ CLI::Option* Options::add_duration(const std::string& names,
   return app_.add_option_function<std::string>(names, read, text)->type_name("TIME");
 }
 
+void Options::refuse_empty_values(int argc, char** argv) {
+  for (int at = 1; at < argc; ++at) {
+    const std::string_view word = argv[at];
+    const bool is_option = word.size() > 1 && word.front() == '-';
+    const bool may_be_value = at > 1 && argv[at - 1][0] == '-';
+    if (word == "--" || (!is_option && !may_be_value)) return;
+    if (word.starts_with("--") && word.ends_with('='))
+      throw UsageError(fmt::format("the value of '{}' is empty", word));
+  }
+}
+
 bool Options::parse(int argc, char** argv) {
+  refuse_empty_values(argc, argv);
   try {
     app_.parse(argc, argv);
     return true;

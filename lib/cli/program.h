@@ -60,6 +60,8 @@ class Options {
 
  private:
   [[nodiscard]] std::string help() const;
+  /// CLI11 would take the next word for the value of "--name=".
+  static void refuse_empty_values(int argc, char** argv);
 
   Description description_;
   CLI::App app_;

@@ -32,7 +32,7 @@ bool cancelled(const asio::error_code& error) {
 struct Arrivals::Subscription {
   Subscription(asio::io_context& io, std::string file_path)
       : path(std::move(file_path)), name(os::split_path(path).second), changed(io) {
-    (void)is_touched();
+    (void)is_touched();  // from now on
   }
 
   /// What one event says about the file.
@@ -48,7 +48,7 @@ struct Arrivals::Subscription {
   /// leave it.
   bool is_touched() {
     struct stat st {};
-    if (::lstat(path.c_str(), &st) != 0) return false;
+    if (::lstat(path.c_str(), &st) != 0) return true;  // and removed since
     const std::pair now{st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
     return std::exchange(touched, now) != now;
   }

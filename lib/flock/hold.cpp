@@ -1,7 +1,6 @@
 #include "lib/flock/hold.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -19,7 +18,7 @@ constexpr int kFirstHigh = 1025;
 std::optional<HeldFd> inherited_lock(const std::string& path) {
   const auto file = os::file_at(path);
   if (!file) return std::nullopt;
-  for (const HeldFd& held : look_at(::getpid(), {&*file, 1}).fds)
+  for (const HeldFd& held : look_at_self({&*file, 1}).fds)
     if (held.mode && held.inherited) return held;
   return std::nullopt;
 }
@@ -66,6 +65,18 @@ os::Fd place(LockFile& file, const HoldRequest& request, Hold& result) {
   return fd;
 }
 
+bool is_well_placed(int fd, const Placement& placement) {
+  switch (placement.kind) {
+    case Placement::Kind::high:
+      return fd >= kFirstHigh;
+    case Placement::Kind::exactly:
+      return fd == placement.number;
+    case Placement::Kind::low:
+      return true;
+  }
+  return true;
+}
+
 }  // namespace
 
 Hold hold(const HoldRequest& request) {
@@ -74,11 +85,16 @@ Hold hold(const HoldRequest& request) {
   if (const auto held = inherited_lock(result.path)) {
     if (request.new_generation ||
         (request.mode == Mode::exclusive && *held->mode == LockMode::shared))
-      throw Error::because(EDEADLK, "lock", result.path,
-                           "this process inherited a shared lock of it",
+      throw Error::because(EDEADLK, "lock", result.path, "this process inherited a lock of it",
                            "the wait would be for itself: start it outside the held tree");
     result.nested = true;
-    result.fd = os::Fd(held->fd);
+    if (is_well_placed(held->fd, request.placement)) {
+      result.fd = os::Fd(held->fd);
+    } else {  // another number for the same lock
+      const os::RaisedDescriptorLimit raised;
+      LockFile copy = LockFile::adopt(held->fd, result.path);
+      result.fd = place(copy, request, result);
+    }
     return result;
   }
 
@@ -109,7 +125,10 @@ Acquired adopt(int fd, const std::string& path, Mode mode, const Patience& patie
     throw Error::because(EINVAL, "adopt descriptor", std::to_string(fd),
                          fmt::format("it is not the file '{}'", path));
   const auto held = lock_mode_of_own(fd);
-  if (held == (mode == Mode::shared ? LockMode::shared : LockMode::exclusive)) return Acquired::yes;
+  if (held == (mode == Mode::shared ? LockMode::shared : LockMode::exclusive)) {
+    file.touch();
+    return Acquired::yes;
+  }
   if (held)  // flock(2): a conversion gives the old lock up first, and may lose it
     throw Error::because(EBUSY, "adopt descriptor", std::to_string(fd),
                          "it is locked already, in the other mode");

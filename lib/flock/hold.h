@@ -36,8 +36,8 @@ struct Hold {
 
 /// Takes the lock and makes its descriptor ready to be inherited. Blocks as `patience` says. Throws
 /// Error. Marks the arrival by the file's modification time once the lock is held.
-/// When the process has inherited a lock of the same file, from whomever, that one is kept where it
-/// is: no second lock.
+/// When the process has inherited a lock of the same file, from whomever, that one is kept, where
+/// it is or on a further descriptor that is placed as asked: no second lock.
 Hold hold(const HoldRequest& request);
 
 /// Locks a descriptor that the caller's parent opened, for as long as its open file description

@@ -119,6 +119,12 @@ Opened look_at(pid_t pid, Files files) {
   return opened;
 }
 
+Opened look_at_self(Files files) {
+  Opened opened;
+  look_in("/proc/self", files, opened);
+  return opened;
+}
+
 size_t visit_openers(Files files, Whom whom,
                      const std::function<void(pid_t, const Opened&)>& visit) {
   std::vector<pid_t> pids = os::all_processes();

@@ -49,6 +49,9 @@ struct Opened {
 /// suffices.
 Opened look_at(pid_t pid, Files files);
 
+/// The same of this process, also where /proc shows another pid namespace than ours.
+Opened look_at_self(Files files);
+
 /// `others` leaves this process out. The kernel keeps an entry of /proc for whatever was looked at,
 /// and drops them when that process ends, which is later for it: 2 us each (tests/bench/run.sh
 /// --row death).

@@ -66,17 +66,12 @@ bool link_is_deleted(pid_t pid, const char* name) {
          std::string_view(target.data(), static_cast<size_t>(size)).ends_with(" (deleted)");
 }
 
-/// Dead or about to be, and no thread of it lives on.
-bool is_over(const os::ProcessStat& stat) {
-  return (stat.zombie() || stat.exiting()) && stat.threads < 2;
-}
-
 /// Fills in what /proc tells of the process. False when it has ended.
 bool describe(Opener& opener) {
   const pid_t pid = opener.pid;
   struct stat st {};
   const auto stat = os::read_stat(pid);
-  if (!stat || is_over(*stat)) return false;
+  if (!stat || (stat->zombie() && stat->threads < 2)) return false;
   if (::stat(fmt::format("/proc/{}", pid).c_str(), &st) != 0) return false;
   opener.uid = st.st_uid;
   opener.parent = stat->parent;

@@ -9,12 +9,20 @@
 #include <map>
 #include <optional>
 
+#include "lib/os/procfs.h"
+
 namespace drover::flock {
 namespace {
 
 /// kcmp(2) tells whether two descriptors share one description, and orders them: 0 equal, 1 less.
 long compare(const Share& a, const Share& b) {
   return ::syscall(SYS_kcmp, a.pid, b.pid, KCMP_FILE, a.held.fd, b.held.fd);
+}
+
+/// On its way out, and no thread of it lives on: what cannot be compared any more is closed.
+bool has_let_go(pid_t pid) {
+  const auto stat = os::read_stat(pid);
+  return !stat || ((stat->zombie() || stat->exiting()) && stat->threads < 2);
 }
 
 /// Sorts the shares into one group for each open file description. False when a process ended
@@ -51,7 +59,7 @@ std::vector<Group> group(const std::vector<Share>& shares) {
     for (const Share& share : shares) {
       if (compare(share, share) == 0) {
         comparable.push_back(share);
-      } else if (errno != ESRCH) {
+      } else if (errno != ESRCH && !has_let_go(share.pid)) {
         by_taker[{share.held.taker, share.held.mode}].push_back(share);
       }
     }

@@ -124,7 +124,11 @@ asio::awaitable<std::optional<LockFile>> Watch::successor(const LockFile& freed)
       co_return std::move(arrival.file);
     }
   } catch (const Error& error) {
-    notice_(fmt::format("no successor: {}", error.what()));  // the folder went with the service
+    if (error.err() != ENOENT && error.err() != ENOTDIR && error.err() != EISDIR &&
+        error.err() != EINVAL && error.err() != ELOOP)
+      throw;
+    // The folder went with the service, or something else took the lock's place.
+    notice_(fmt::format("no successor: {}", error.what()));
     co_return std::nullopt;
   }
 }
@@ -135,6 +139,7 @@ asio::awaitable<void> Watch::ended(LockFile file) {
     std::optional<RootHolders> masters;
     if (options_.report) masters.emplace(job->file);
     co_await free(job);
+    if (freed_) freed_();
     if (masters) masters->report(notice_);
     next = co_await successor(job->file);
   }
@@ -145,14 +150,16 @@ namespace {
 /// How far the services of one request have got.
 struct Progress {
   std::exception_ptr failure;
+  std::vector<std::string> awaited;  ///< whose first holder has yet to come
   size_t begun = 0;
   size_t ended = 0;
 };
 
 asio::awaitable<void> follow(Watch& watch, std::string path, std::optional<LockFile> file,
                              Progress& progress) {
-  if (!file) file = co_await watch.begun(std::move(path));
+  if (!file) file = co_await watch.begun(path);
   ++progress.begun;
+  std::erase(progress.awaited, path);
   if (file) co_await watch.ended(std::move(*file));
 }
 
@@ -161,6 +168,7 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
   Watch watch(io, request.watch, notice);
   WaitResult result;
   Progress progress;
+  progress.awaited = request.paths;
   const size_t wanted = request.any ? 1 : request.paths.size();
 
   std::vector<LockFile> held;
@@ -194,7 +202,8 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
   io.run();
   if (progress.failure) std::rethrow_exception(progress.failure);
   // The limit came first. "Still held" would be untrue when nobody is there any more, or yet.
-  if (!result.gone && progress.begun == progress.ended) throw_nobody_came(request.paths.front());
+  if (!result.gone && progress.begun == progress.ended && !progress.awaited.empty())
+    throw_nobody_came(progress.awaited.front());
   if (result.gone) wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
   return result;
 }

@@ -39,6 +39,8 @@ class Watch {
   asio::awaitable<std::optional<LockFile>> begun(std::string path);
   /// Throws Error (EDEADLK) when waiting for this lock would be waiting for this process.
   void refuse_own(const LockFile& file) const { refuse_inside_held_tree(held_above_, file); }
+  /// Called each time that a lock has become free, before anything that follows is looked at.
+  void on_free(std::function<void()> call) { freed_ = std::move(call); }
   /// Until nobody holds `file`, nor what replaces it, nor a successor within the grace time.
   asio::awaitable<void> ended(LockFile file);
 
@@ -53,6 +55,7 @@ class Watch {
   asio::io_context& io_;
   WatchOptions options_;
   Notice notice_;
+  std::function<void()> freed_;
   std::vector<LockAbove> held_above_;
   Arrivals arrivals_;
   std::shared_ptr<Pipe> pipe_;
@@ -74,7 +77,8 @@ struct WaitResult {
 };
 
 /// Blocks until every service (or, asked for any, one) has ended and its ports can be bound, or
-/// until the limit. Uses wait_until_gone where that is enough. Throws Error.
+/// until the limit; a limit before anybody came throws Error (ENOENT). Uses wait_until_gone where
+/// that is enough. Throws Error.
 WaitResult wait(const WaitRequest& request, const Notice& notice);
 
 }  // namespace drover::flock

@@ -29,12 +29,12 @@ bool Masters::belongs(pid_t pid) const {
     return (at_path && holds(process, *at_path)) || (lock_ && holds(process, lock_->id()));
   };
   const auto ancestors = os::ancestors_of(pid);
-  // A guard keeps the lock for a child that drops descriptors.
+  // A guard keeps the lock for descendants that drop descriptors.
   const auto is_guard = [&](pid_t process) {
     const auto stat = os::read_stat(process);
     return stat && stat->command == flock::kGuardName && in_flock(process);
   };
-  if (in_flock(pid) || (!ancestors.empty() && is_guard(ancestors.front()))) return true;
+  if (in_flock(pid) || std::any_of(ancestors.begin(), ancestors.end(), is_guard)) return true;
   return std::any_of(known_.begin(), known_.end(), [&](const os::Process& master) {
     return std::find(ancestors.begin(), ancestors.end(), master.pid()) != ancestors.end() &&
            master.alive();

@@ -47,7 +47,9 @@ class Relay {
         signals_(io_, signalfd_.get()),
         limit_(io_),
         look_again_(io_),
-        watch_(io_, request.wait.watch, notice) {}
+        watch_(io_, request.wait.watch, notice) {
+    watch_.on_free([this] { stop_.reset(); });  // who comes now was not meant
+  }
 
   ~Relay() { signals_.release(); }
   Relay(const Relay&) = delete;
@@ -80,15 +82,18 @@ class Relay {
   asio::awaitable<void> service_life() {
     auto file = co_await watch_.begun(path_);
     begun_ = true;
+    file_ = os::file_at(path_);
     if (auto lock = lock_at_path()) masters_.remember(std::move(*lock));
     watch_pidfile();
     if (file) co_await watch_.ended(std::move(*file));
     for (;;) {
       flock::wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
       refresh();
-      const auto living = masters_.living();
-      if (living.empty()) break;
-      co_await outlived_lock(*living.back());
+      const os::Process* left = nullptr;
+      for (const os::Process* master : masters_.living())
+        if (!is_of_next_generation(*master)) left = master;
+      if (left == nullptr) break;
+      co_await outlived_lock(*left);
       // A hook of the new generation may have taken the lock meanwhile.
       auto again = lock_at_path();
       if (again && flock::is_held(*again)) co_await watch_.ended(std::move(*again));
@@ -199,6 +204,13 @@ class Relay {
     }
   }
 
+  /// Whether this master holds another file at the path than the one that is waited for: the
+  /// service was started anew (drover-hold --new).
+  [[nodiscard]] bool is_of_next_generation(const os::Process& master) const {
+    const auto now = os::file_at(path_);
+    return now && now != file_ && flock::look_at(master.pid(), {&*now, 1}).holding();
+  }
+
   /// Learns which masters there are. One that comes after a stop was asked for, as a hot reload was
   /// under way, is stopped as well.
   bool refresh() {
@@ -209,6 +221,11 @@ class Relay {
 
   void pass_on(int number, bool stop) {
     const os::Process* current = masters_.current();
+    if (stop) {
+      stop_ = number;
+      stopped_.clear();
+      file_ = os::file_at(path_);
+    }
     if (current == nullptr) {
       warning_(fmt::format("cannot relay {}: {}", os::signal_name(number), masters_.problem()));
       return;
@@ -217,14 +234,13 @@ class Relay {
       send(*current, number);
       return;
     }
-    stop_ = number;
-    stopped_.clear();
     stop_all();
   }
 
   void stop_all() {
     for (const os::Process* master : masters_.living())
-      if (stopped_.insert(master->pid()).second) send(*master, *stop_);
+      if (!is_of_next_generation(*master) && stopped_.insert(master->pid()).second)
+        send(*master, *stop_);
   }
 
   void send(const os::Process& master, int number) {
@@ -250,8 +266,9 @@ class Relay {
   Descriptor signals_;
   asio::steady_timer limit_;
   asio::steady_timer look_again_;
-  std::optional<int> stop_;  ///< the stop that was passed on last
-  std::set<pid_t> stopped_;  ///< who got it
+  std::optional<os::FileId> file_;  ///< the lock file of the generation that is waited for
+  std::optional<int> stop_;         ///< the stop that was passed on last
+  std::set<pid_t> stopped_;         ///< who got it
   pid_t watched_ = 0;
   std::optional<Descriptor> master_;  ///< the pidfd of the process `watched_`
   std::optional<os::FolderSignal> folder_;

@@ -24,12 +24,11 @@ struct RelayResult {
 /// A master without the lock means that its reload dropped the descriptor: says so, names the cure,
 /// and goes on by the pidfd.
 ///
-/// Takes, and leaves blocked, TERM INT QUIT HUP USR1 USR2 TTIN TTOU for the whole process and sends
-/// each to the current master; TERM, INT and QUIT also to an older master that still lives, as a
-/// reload may be under way, and to one that comes later. What cannot be passed on is a warning, and
-/// the wait goes on. Never signals a
-/// process that did not pass lib/herd/masters.h. At the end says how the master ended, where the
-/// kernel tells. Throws Error.
+/// Takes, and leaves blocked, TERM INT QUIT HUP USR1 USR2 TTIN TTOU IO for the whole process and
+/// sends each to the current master; TERM, INT and QUIT also to an older master that still lives,
+/// as a reload may be under way, and to one that comes later. What cannot be passed on is a
+/// warning, and the wait goes on. Never signals a process that did not pass lib/herd/masters.h. At
+/// the end says how the master ended, where the kernel tells. Throws Error.
 RelayResult wait_and_relay(const RelayRequest& request, const flock::Notice& notice,
                            const flock::Notice& warning);
 

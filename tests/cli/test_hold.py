@@ -291,6 +291,9 @@ def test_brackets_in_a_name(start, run, folder, name):
     "words, code",
     [
         (("drover-hold", "--pidfile", "", "echo", "hi"), 125),
+        (("drover-hold", "--pidfile=", "echo", "hi"), 125),
+        (("drover-hold", "-n", "--fd", "low", "--pidfile=", "echo", "hi"), 125),
+        (("drover-wait", "--relay=", "app.pid.lock"), 64),
         (("drover-wait", "--relay", ""), 64),
         (("drover-wait", "--relay", "", "app.pid.lock"), 64),
     ],
@@ -299,7 +302,7 @@ def test_empty_name_of_a_pidfile(run, folder, words, code):
     """An unset variable."""
     done = run(*words)
     assert (done.returncode, done.stdout) == (code, "")
-    assert "it is empty" in done.stderr
+    assert "is empty" in done.stderr
     assert not list(folder.iterdir())
 
 
@@ -321,3 +324,16 @@ def test_adopt_goes_with_nothing_else(run, option):
     done = run("drover-hold", "--adopt", "0", *words)
     assert done.returncode == 125
     assert "--adopt does not go with" in done.stderr
+
+
+def test_empty_value_among_the_commands_words_is_its_own(run, lock):
+    assert run("drover-hold", "--fd", "low", lock, "echo", "--x=").stdout == "--x=\n"
+
+
+def test_adopted_lock_is_an_arrival(run, lock):
+    """Also when the caller took it: watchers go by the modification time."""
+    lock.touch()
+    os.utime(lock, (1, 1))
+    script = 'exec 9<"$1"; flock -s 9; drover-hold --adopt 9 "$1"'
+    assert run("bash", "-c", script, "bash", lock).returncode == 0
+    assert lock.stat().st_mtime > 1

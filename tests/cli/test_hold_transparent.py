@@ -1,5 +1,6 @@
 """drover-hold becomes the command: what the command finds is what the caller left."""
 
+import json
 import os
 
 import pytest
@@ -217,6 +218,14 @@ def test_nested_hold_is_seen_without_its_variables(run, folder, lock, options):
     assert complains(done.stderr, "drover-hold", str(lock), "inherited")
 
 
-def test_lock_that_a_shell_took_is_kept(run, lock):
-    script = 'exec 9>"$1"; flock -s 9; drover-hold "$1" sh -c "ls -l /proc/self/fd | grep -c app.pid.lock"'
-    assert run("bash", "-c", script, "bash", lock).stdout == "1\n"
+@pytest.mark.parametrize("options, numbers", [(("--fd", "low"), ["9"]), ((), ["9", "1025"]), (("--fd", "20"), ["9", "20"])])
+def test_lock_that_a_shell_took_is_kept(run, lock, options, numbers):
+    """One lock; --fd may give it another number as well, as unicorn closes the low ones."""
+    show = 'drover-ls --json "$0"; echo $DROVER_LOCK_FD'
+    script = 'lock=$1; shift; exec 9>"$lock"; flock -s 9; exec drover-hold "$@" "$lock" sh -c \'' + show + "' \"$lock\""
+    done = run("bash", "-c", script, "bash", lock, *options)
+    report, number = done.stdout.splitlines()
+    (description,) = json.loads(report)["locks"][0]["descriptions"]
+    fds = [held["fd"] for held in description["holders"][0]["fds"]]
+    assert [str(fd) for fd in fds] == numbers
+    assert number == numbers[-1]

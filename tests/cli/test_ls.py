@@ -213,6 +213,7 @@ def test_unlocked_by_a_child(start, run, wait, lock, look):
     shell.stdin.write("unlock\n")
     shell.stdin.flush()
     assert finish(waiter)[0] == 0
+    eventually(lambda: children(shell.pid) == kids, "flock(1) to end")
     report = look(lock, "--open")
     assert not report["held"]
     assert {one["pid"] for one in report["open"]} == {shell.pid, *kids}

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import needs
 from support.flocks import end, finish, still_blocked, watches_folder
-from support.processes import alive, context_switches, eventually
+from support.processes import alive, context_switches, eventually, in_flock
 from support.relays import Relay, Server, pidfile, relay, serve  # noqa: F401
 
 RELAYED = [
@@ -339,3 +339,54 @@ def test_quiet_relay_still_warns(serve, relay, pidfile):
     assert "cannot relay SIGTERM" in waiter.process.stderr.readline()
     end(other.process)
     assert waiter.finish() == (0, "")
+
+
+def test_stop_before_the_first_master_is_known(start, serve, relay, folder, pidfile):
+    """The server holds the lock and has yet to write its pidfile."""
+    server = serve(names_itself_in="-")
+    waiter = relay()
+    waiter.send(signal.SIGTERM)
+    waiter.says("cannot relay SIGTERM")
+    draft = folder / "draft"
+    draft.write_text(f"{server.process.pid}\n")
+    draft.rename(pidfile)
+    server.gets("SIGTERM")
+    end(server.process)
+    assert waiter.finish()[0] == 0
+
+
+@pytest.mark.parametrize("options", [("--new",), ()])
+def test_stop_is_not_for_the_next_generation(start, serve, folder, pidfile, options):
+    """It was started after the stop was done, within the grace time."""
+    old = serve("SIGTERM=exit0")
+    process = start("drover-wait", "--relay", pidfile, "--grace", "1000")
+    eventually(lambda: still_blocked(process), "the waiter")
+    process.send_signal(signal.SIGTERM)
+    old.process.wait()
+    eventually(lambda: watches_folder(process.pid), "the waiter to wait for a successor")
+    new = Server(start, folder, "new", pidfile, launcher=("drover-hold", *options, "--pidfile", pidfile))
+    eventually(lambda: still_blocked(process), "the waiter to wait for it")
+    process.send_signal(signal.SIGHUP)
+    new.gets("SIGHUP")
+    assert new.signals() == ["SIGHUP"]
+    end(process, new.process)
+
+
+def test_stop_is_not_for_a_generation_that_queued(start, serve, folder, pidfile):
+    """drover-hold --new waited for the end of the one that was stopped."""
+    launcher = ("drover-hold", "--new", "--pidfile", pidfile)
+    for number in range(10):
+        old = Server(start, folder, f"old{number}", pidfile, "SIGTERM=exit0", launcher=launcher)
+        words = ("drover-wait", "--relay", pidfile)
+        process = start(*words)
+        eventually(lambda: still_blocked(process), "the waiter")  # noqa: B023
+        queued = start(*launcher, "/usr/bin/python3", "-I", "-S", "-B", folder / "recorder.py",
+                       folder / f"new{number}.record", pidfile)  # fmt: skip
+        eventually(lambda: in_flock(queued.pid), "the next one to queue")  # noqa: B023
+        process.send_signal(signal.SIGTERM)
+        old.process.wait()
+        assert finish(process)[0] == 0
+        record = folder / f"new{number}.record"
+        eventually(lambda: record.exists() and record.read_text(), "the next one")  # noqa: B023
+        assert record.read_text().split() == ["ready"]
+        end(queued)

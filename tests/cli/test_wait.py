@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from support.flocks import PYTHON, complains, end, finish, hold, still_blocked, wait  # noqa: F401
+from support.flocks import IN_SANITIZER_BUILD, PYTHON, complains, end, finish, hold, still_blocked, wait  # noqa: F401
 from support.processes import alive, context_switches, eventually, holders, in_flock
 
 
@@ -190,6 +190,7 @@ def test_restart_by_a_new_generation_is_told(hold, wait, start, lock):
     end(successor)
 
 
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="the sanitizer forbids cores")
 def test_core_dump_comes_first(start, wait, folder, lock):
     """locks 13: a holder that dumps core holds until the core is written."""
     with open("/proc/sys/kernel/core_pattern") as file:

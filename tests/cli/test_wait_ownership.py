@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from support.flocks import PYTHON, end, finish, hold, holds, still_blocked, wait  # noqa: F401
-from support.processes import alive, eventually, holders, stat
+from support.processes import alive, children, eventually, holders, stat
 
 QUIET = {"stdout": -3, "stderr": -3}  # subprocess.DEVNULL: no pipe that the workers would keep open
 
@@ -164,6 +164,7 @@ def test_unlock_by_a_child_ends_the_lock_for_all(hold, wait, start, lock):
     holder.stdin.flush()
     assert finish(waiter)[0] == 0
     assert alive(holder.pid)
+    eventually(lambda: not children(holder.pid), "flock(1) to end")
     end(holder)
 
 

@@ -189,7 +189,7 @@ class HeldByTheSupervisor:
         site = service.site
         service.boot(under=("drover-hold", site.lock))
         site.eventually(lambda: service.failed_with(125), "drover-hold to refuse")
-        assert "this process inherited a shared lock of it" in site.log()
+        assert "this process inherited a lock of it" in site.log()
         assert site.refused()
 
     def test_lock_held_by_the_supervisor_unawares_is_refused(self, service):
@@ -198,5 +198,5 @@ class HeldByTheSupervisor:
         forget = ("env", "-u", "DROVER_LOCK", "-u", "DROVER_LOCK_FD")
         service.boot(under=("drover-hold", site.lock, *forget))
         site.eventually(lambda: service.failed_with(125), "drover-hold to refuse")
-        assert "this process inherited a shared lock of it" in site.log()
+        assert "this process inherited a lock of it" in site.log()
         assert site.refused()
