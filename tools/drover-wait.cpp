@@ -79,7 +79,8 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
 int run(int argc, char** argv) {
   Arguments arguments;
   if (!read_arguments(argc, argv, arguments)) return cli::kDone;
-  const os::RaisedDescriptorLimit raised;  // a descriptor for each lock
+  std::optional<os::RaisedDescriptorLimit> raised;  // a descriptor for each lock
+  if (arguments.wait.paths.size() > 1) raised.emplace();
   ::signal(SIGPIPE, SIG_IGN);  // a reader of our messages that has gone must not end the wait
   const auto notice = [](const std::string& text) { cli::say(cli::Level::notice, text); };
   flock::WaitResult result;

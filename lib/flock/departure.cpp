@@ -74,9 +74,7 @@ Departure::Departure(const LockFile& file) : touched_(file.touched()) {
     anybody = true;
     all_low = all_low && keeps_lock_below_sockets(pid, opened);
   });
-  // Who may open the file only to read it cannot touch it: such a newcomer would not be noticed.
-  const bool touched_by_all = (os::stat_of(file.fd(), file.path()).st_mode & 077) == 0;
-  sockets_go_first_ = anybody && all_low && touched_by_all;
+  sockets_go_first_ = anybody && all_low;
 }
 
 void Departure::settle(const LockFile& file) const {

@@ -17,7 +17,9 @@ class Departure {
 
   /// Call when the lock was free and the file is still open. Returns at once when the holders seen
   /// before kept the lock low and nobody has arrived since; else waits for the processes that are
-  /// exiting at this moment, at most one second in all.
+  /// exiting at this moment, at most one second in all. An arrival shows in the file's modification
+  /// time: one that may only read the file, or that takes the lock by other means than drover's, is
+  /// not noticed.
   void settle(const LockFile& file) const;
 
  private:

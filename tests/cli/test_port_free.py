@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import socket
 import subprocess
 import time
 
@@ -117,26 +116,3 @@ def test_process_that_cannot_end_delays_nobody(start, hold, wait, lock):
         times.append(time.monotonic() - begin)
     assert min(times) < 0.9
     stuck.communicate("")
-
-
-def test_newcomer_that_cannot_touch_the_file(start, hold, wait, folder, lock):
-    """The first holder had the lock below its sockets; another user's server joined, above."""
-    folder.chmod(0o777)
-    server = ("import os, signal, socket, sys\n"
-              "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
-              "s.bind(('127.0.0.1', 0)); s.listen()\n"
-              "kept = [open('/dev/null') for _ in range(900)]\n"
-              "print(s.getsockname()[1], flush=True); signal.pause()\n")  # fmt: skip
-    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
-    for _ in range(40):
-        first = hold(lock, "--fd", "low", "--mode", "0644")
-        waiter = wait(lock)
-        newcomer = start(*nobody, "drover-hold", lock, *PYTHON, "-c", server)
-        port = int(newcomer.stdout.readline())
-        end(first)
-        newcomer.kill()
-        assert finish(waiter)[0] == 0
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-        newcomer.wait()
