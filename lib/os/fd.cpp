@@ -80,9 +80,9 @@ std::string canonical(const std::string& path) {
   const auto [folder, name] = split_path(path);
   char* const resolved = ::realpath(folder.c_str(), nullptr);
   if (resolved == nullptr) return path;
-  std::string result = resolved;
+  const std::string folder_path = resolved;
   std::free(resolved);
-  return (result == "/" ? result : result + "/") + name;
+  return (folder_path == "/" ? folder_path : folder_path + "/") + name;
 }
 
 std::pair<std::string, std::string> split_path(const std::string& path) {
