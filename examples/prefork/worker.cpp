@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <string>
-#include <thread>
 
 #include "examples/prefork/answer.h"
 #include "examples/prefork/connection.h"
@@ -22,6 +22,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// How long to leave connections in the queue when there is no descriptor for one.
+constexpr int kNoDescriptorMs = 100;
 /// How long a client may keep a worker for itself between two requests.
 constexpr auto kIdle = 2s;
 /// A client that was told "keep-alive" may have sent its next request before it learns that the
@@ -93,8 +95,10 @@ class Worker {
       serve(Connection(std::move(client)));
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       log(fmt::format("{}: {}", name_, Error(errno, "accept a connection").what()));
-      // The connection stays in the queue, and poll(2) would come back at once.
-      std::this_thread::sleep_for(100ms);
+      // The connection stays in the queue, and poll(2) would come back at once: orders only.
+      std::array orders{pollfd{signals_.get(), POLLIN, 0},
+                        pollfd{setup_.lifeline.get(), POLLIN, 0}};
+      (void)::poll(orders.data(), orders.size(), kNoDescriptorMs);
     }
     // Anything else is EAGAIN, another worker was faster, or a client that has gone already.
   }
