@@ -1,13 +1,16 @@
 """gunicorn 20 under drover, by examples/gunicorn."""
 
-import signal
-
 import pytest
 
 from conftest import needs
 from support.processes import alive, holders
-from support.scenarios import kill_master_only, relay_is_a_main_process, three_reloads_under_load
-from support.servers import READY, Gunicorn, Waiter, can_bind, living_children
+from support.scenarios import (
+    hup_replaces_the_workers,
+    kill_master_only,
+    relay_is_a_main_process,
+    three_reloads_under_load,
+)
+from support.servers import READY, Gunicorn, can_bind
 
 
 @pytest.fixture
@@ -44,12 +47,4 @@ def test_orphaned_workers_hold_lock_and_port(server):
 
 def test_hup_replaces_the_workers(server):
     """S5."""
-    server.launch()
-    waiter = Waiter(server, server.lock)
-    master = server.master()
-    for _ in range(2):
-        server.replace_workers(signal.SIGHUP)
-        assert holders(server.lock) >= {master, *living_children(master)}
-        assert waiter.waiting()
-    server.stop()
-    assert waiter.result() == 0
+    hup_replaces_the_workers(server)

@@ -7,15 +7,9 @@ import time
 
 import pytest
 
-from support.prefork import Prefork, read_all, request, title
+from support.prefork import read_all, request, server, title  # noqa: F401
 from support.processes import LIMIT, alive, descendants
 from support.servers import read_pid
-
-
-@pytest.fixture
-def server(processes):
-    with Prefork(processes) as server:
-        yield server
 
 
 def test_launcher_returns_when_every_worker_is_up(server):

@@ -5,14 +5,8 @@ import socket
 
 import pytest
 
-from support.prefork import Prefork, is_pending, read_all, read_answer, request, title
+from support.prefork import is_pending, read_all, read_answer, request, server, title  # noqa: F401
 from support.processes import LIMIT
-
-
-@pytest.fixture
-def server(processes):
-    with Prefork(processes) as server:
-        yield server
 
 
 def status(answer):

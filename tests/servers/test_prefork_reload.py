@@ -7,18 +7,12 @@ import socket
 import pytest
 
 from conftest import BUILD, needs
-from support.prefork import PlainLoad, Prefork, read_all, request, title
+from support.prefork import PlainLoad, read_all, request, server, title  # noqa: F401
 from support.processes import LIMIT, alive, holders, parent
 from support.scenarios import kill_master_only, relay_is_a_main_process, three_reloads_under_load
 from support.servers import can_bind, free_port, read_pid
 
 BINARY = BUILD / "examples" / "prefork" / "prefork"
-
-
-@pytest.fixture
-def server(processes):
-    with Prefork(processes) as server:
-        yield server
 
 
 def oldbin(server):

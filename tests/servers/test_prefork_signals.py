@@ -3,26 +3,13 @@
 import os
 import pty
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from conftest import needs
-from support.prefork import PlainLoad, Prefork, title
+from support.prefork import PlainLoad, clients, server, title  # noqa: F401
 from support.processes import LIMIT, PAUSE, alive
 from support.servers import can_bind, read_pid
-
-
-@pytest.fixture
-def server(processes):
-    with Prefork(processes) as server:
-        yield server
-
-
-@pytest.fixture
-def clients():
-    with ThreadPoolExecutor() as pool:
-        yield pool
 
 
 def has_ended(server):

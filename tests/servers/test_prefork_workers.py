@@ -4,27 +4,14 @@ import os
 import re
 import resource
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
 
 from support.flocks import IN_SANITIZER_BUILD
-from support.prefork import Prefork, read_all, request, title
+from support.prefork import clients, read_all, request, server, title  # noqa: F401
 from support.processes import LIMIT, PAUSE, alive, descendants, holders
 from support.servers import Waiter, can_bind
-
-
-@pytest.fixture
-def server(processes):
-    with Prefork(processes) as server:
-        yield server
-
-
-@pytest.fixture
-def clients():
-    with ThreadPoolExecutor() as pool:
-        yield pool
 
 
 def test_hanging_worker_is_killed_and_replaced(server, clients):

@@ -4,6 +4,9 @@ import os
 import re
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from support.processes import CLOCK_NANOSLEEP, LIMIT, alive, blocked_in_call, children, eventually
 from support.servers import Load, Server
@@ -148,3 +151,15 @@ class Prefork(Server):
     def generation(self):
         found = re.search(r"generation (\d+)", self.ask()[1])
         return int(found[1]) if found else None
+
+
+@pytest.fixture
+def server(processes):
+    with Prefork(processes) as server:
+        yield server
+
+
+@pytest.fixture
+def clients():
+    with ThreadPoolExecutor() as pool:
+        yield pool

@@ -5,7 +5,7 @@ import signal
 import time
 
 from support.processes import alive, eventually, holders, stat
-from support.servers import READY, Load, Waiter, can_bind
+from support.servers import READY, Load, Waiter, can_bind, living_children
 
 ENOUGH = 20  # requests of our own to each generation, beside those of wrk
 AT_ONCE = 2.0  # seconds; the machine may be busy with other tests
@@ -66,3 +66,16 @@ def kill_master_only(server):
     os.kill(master, signal.SIGKILL)
     eventually(lambda: not alive(master), "the master to die")
     return master, workers, waiters
+
+
+def hup_replaces_the_workers(server):
+    """S5: the master stays, and so do the lock and whoever waits for it."""
+    server.launch()
+    waiter = Waiter(server, server.lock)
+    master = server.master()
+    for _ in range(2):
+        server.replace_workers(signal.SIGHUP)
+        assert holders(server.lock) >= {master, *living_children(master)}
+        assert waiter.waiting()
+    server.stop()
+    assert waiter.result() == 0
