@@ -9,6 +9,7 @@ import time
 LIMIT = float(os.environ.get("DROVER_TEST_LIMIT", "20"))
 CLOCK_NANOSLEEP = "230"  # x86_64
 PAUSE = "34"
+PF_EXITING = 4  # of the flags in /proc/PID/stat
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,6 +43,20 @@ def alive(pid):
     """Whether the process runs: a zombie does not."""
     fields = stat(pid)
     return fields is not None and fields[0] not in (b"Z", b"X")
+
+
+def ending(pid):
+    """Whether it is gone, or on its way: it runs no instruction of its own any more. The sanitizers'
+    helper dies like that when its process is killed, by a signal that nobody can wait for."""
+    fields = stat(pid)
+    if fields is None or int(fields[6]) & PF_EXITING:
+        return True
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            pending = [int(line.split()[1], 16) for line in file if line[3:].startswith("Pnd:")]
+    except OSError:
+        return True
+    return any(signals & 1 << signal.SIGKILL - 1 for signals in pending)
 
 
 def parent(pid):
@@ -193,9 +208,10 @@ class Processes:
 
     def end(self):
         """Ends and reaps whatever is left, and returns what it was."""
-        left = self.left()
         lines = []
-        for pid in left:
+        for pid in self.left():
+            if ending(pid):
+                continue
             try:
                 with open(f"/proc/{pid}/cmdline") as file:
                     lines.append(f"{pid} {file.read().replace(chr(0), ' ').strip()}")
