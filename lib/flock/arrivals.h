@@ -33,9 +33,8 @@ class Arrivals {
   /// Until somebody holds the file at `path`, which need not exist yet, or until the deadline. A
   /// holder that came and left before it could be looked at is told too when it was drover-hold or
   /// a hook of ours (both touch the file once they have the lock), and nobody wrote to the file
-  /// meanwhile. After an open by somebody else
-  /// the lock is looked at again at most five times, every 20 ms. Throws Error when the folder is
-  /// missing.
+  /// meanwhile. After an open by somebody else the lock is looked at again at most five times,
+  /// every 20 ms. Throws Error when the folder is missing.
   asio::awaitable<Arrival> next(std::string path, os::Deadline deadline);
 
  private:

@@ -1,7 +1,7 @@
 // The masters of a service: which processes may be signalled. A number in a pidfile becomes a
-// master only when a pidfd was opened for it and that process was then seen to hold the lock, to be
-// to descend from a guard (drover-hold --guard) that holds it, or to descend from a master verified
-// before. Nobody else ever gets a signal.
+// master only when a pidfd was opened for it and that process was then seen to hold the lock, or to
+// descend from a guard (drover-hold --guard) that holds it, or from a master verified before.
+// Nobody else ever gets a signal.
 #pragma once
 
 #include <optional>
