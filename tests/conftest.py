@@ -27,7 +27,7 @@ def folder():
     """A short path: UNIX sockets have room for 107 bytes."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="drover."))
     yield path
-    shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -38,9 +38,6 @@ def processes(folder):
         "TMPDIR": str(folder),
         "LANG": "C.UTF-8",
     }
-    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
-        if name in os.environ:
-            environment[name] = os.environ[name]
     started = Processes(folder, environment)
     yield started
     left = started.end()

@@ -1,22 +1,28 @@
 #!/bin/sh
 # Installs what is missing, builds, and runs every test.
 #
-#   tests/run.sh                     every stage but the last, once
+#   tests/run.sh                     every stage but the last two, once
 #   tests/run.sh unit cli            these stages only: format build unit cli faults servers
-#                                    supervisors install sanitized sanitized-servers
+#                                    supervisors install quickstart bench sanitized
+#                                    sanitized-servers tidy
 #   REPEAT=20 tests/run.sh cli       the stage that many times
 set -eu
 cd "$(dirname "$0")/.."
-stages=${*:-format build unit cli faults servers supervisors install sanitized}
+stages=${*:-format build unit cli faults servers supervisors install quickstart bench sanitized}
 repeat=${REPEAT:-1}
 jobs=$(nproc)
 export PYTHONDONTWRITEBYTECODE=1 CTEST_OUTPUT_ON_FAILURE=1
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 
+if [ "$(id -u)" != 0 ]; then
+  echo 'tests/run.sh: the tests mount file systems, change users and boot a systemd: run it as root,' \
+    'in a virtual machine or a container' >&2
+  exit 77
+fi
 started=$(date +%s)
 list=$(mktemp)
 output=$(mktemp)
 trap 'rm -f "$list" "$output"' EXIT
+trap 'exit 1' INT TERM
 say() { printf '\n== %s  (%s s)\n' "$*" "$(($(date +%s) - started))"; }
 
 install_packages() {
@@ -28,11 +34,10 @@ install_packages() {
   done <"$list"
   [ -n "$missing" ] || return 0
   say "Installing$missing"
-  if [ "$(id -u)" = 0 ]; then sudo=''; else sudo=sudo; fi
-  $sudo apt-get update -q >/dev/null
+  apt-get update -q >/dev/null
   # RUNLEVEL=1: packages of servers must not start them.
   # shellcheck disable=SC2086
-  $sudo env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -q --no-install-recommends $missing >/dev/null
 }
 
@@ -65,10 +70,14 @@ stage() {
   case $1 in
     format)
       say 'Format and scripts'
-      git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run --Werror
-      git ls-files | while read -r file; do
+      git ls-files '*.h' '*.cpp' '*.c' >"$list"
+      xargs clang-format-14 --dry-run --Werror <"$list"
+      git ls-files >"$list"
+      while read -r file; do
         head -n 1 "$file" | grep -qE '^#!/bin/(ba)?sh' && echo "$file"
-      done | xargs shellcheck -x -P SCRIPTDIR -S warning
+      done <"$list" >"$output"
+      [ -s "$output" ]
+      xargs shellcheck -x -P SCRIPTDIR -S warning <"$output"
       ;;
     build) build release ;;
     unit)
@@ -80,6 +89,15 @@ stage() {
       build release
       run_pytest "$1" release
       ;;
+    quickstart)
+      say 'The quick start of the README'
+      examples/quickstart.sh
+      ;;
+    bench)
+      build release
+      say 'The bench, once: that it runs, not what it finds'
+      tests/bench/run.sh --quick --row start
+      ;;
     sanitized)
       build asan
       say 'Unit tests under ASan and UBSan'
@@ -90,6 +108,7 @@ stage() {
       build asan
       for folder in servers supervisors; do run_pytest "$folder" asan; done
       ;;
+    tidy) build tidy ;;
     *)
       echo "tests/run.sh: no stage '$1'" >&2
       exit 64

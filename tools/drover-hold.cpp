@@ -22,6 +22,7 @@ const cli::Description kDescription{
                  "drover-hold -x -n /run/lock/backup nightly-backup   # at most one of it",
                  "drover-hold --guard --pidfile /run/app.pid puma     # puma closes descriptors"},
     .wrapper = true,
+    .verbose = "Say which descriptor holds the lock, too",
 };
 
 struct Arguments {

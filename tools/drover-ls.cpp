@@ -18,6 +18,8 @@ const cli::Description kDescription{
     .examples = {"drover-ls --tree /run/app/app.pid.lock",
                  "drover-ls --json app.pid.lock | jq '.locks[].descriptions[].holders[].pid'",
                  "drover-ls -q app.pid.lock && echo 'it runs'"},
+    .quiet = "Write no table: only the exit status tells",
+    .verbose = "Say how many processes could not be inspected, too",
 };
 
 struct Arguments {

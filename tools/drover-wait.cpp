@@ -19,6 +19,7 @@ const cli::Description kDescription{
     .examples = {"drover-wait /run/app/app.pid.lock",
                  "drover-wait -w 30s --start 5s app.pid.lock || echo 'still up, or never came'",
                  "exec drover-wait --relay app.pid --stop-signal QUIT app.pid.lock"},
+    .verbose = "Say how the masters ended, too",
 };
 
 struct Arguments {

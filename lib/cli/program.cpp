@@ -122,9 +122,9 @@ Options::Options(Description description)
   app_.set_version_flag("--version", fmt::format("{} (drover) {}", description_.name, kVersion),
                         "Show the version and exit");
   app_.add_flag_callback(
-      "-q,--quiet", [] { set_verbosity(Verbosity::quiet); }, "Say nothing but errors and warnings");
+      "-q,--quiet", [] { set_verbosity(Verbosity::quiet); }, description_.quiet);
   app_.add_flag_callback(
-      "-v,--verbose", [] { set_verbosity(Verbosity::verbose); }, "Say each step");
+      "-v,--verbose", [] { set_verbosity(Verbosity::verbose); }, description_.verbose);
   app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 

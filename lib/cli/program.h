@@ -27,6 +27,8 @@ struct Description {
   std::vector<std::string> examples;
   bool wrapper = false;   ///< its exit codes are the command's, its own failures are 125
   std::string more = {};  ///< where more is written; empty for its man page
+  std::string quiet = "Say nothing but errors and warnings";  ///< what -q does
+  std::string verbose = "Say each step";                      ///< what -v does
 };
 
 /// For options whose value is a name: an unset variable is no name.

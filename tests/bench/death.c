@@ -15,14 +15,14 @@ enum { kLowFd = 3 };
 static const double kSettleMs = 1, kSettleLimitMs = 2000;
 
 // Starts the waiting command and lets it come to rest in flock(2).
-static pid_t start_waiter(const struct candidate *candidate, bool *waiting) {
+static pid_t start_waiter(const struct candidate* candidate, bool* waiting) {
   const pid_t waiter = start(candidate->argv, -1);
   *waiting = eventually(tree_in_flock, waiter);
   settle(switches_of_tree, waiter, kSettleMs, kSettleLimitMs);
   return waiter;
 }
 
-static void record(struct candidate *candidate, bool warm_up, bool valid, double us) {
+static void record(struct candidate* candidate, bool warm_up, bool valid, double us) {
   if (warm_up) return;
   if (valid)
     keep(candidate, us);
@@ -31,14 +31,14 @@ static void record(struct candidate *candidate, bool warm_up, bool valid, double
 }
 
 struct flock_of_holders {
-  const char *lock;
+  const char* lock;
   int signal;
-  pid_t *pids;
+  pid_t* pids;
   size_t count;
 };
 
 // SIGTERM: from the moment at which the last holder ends itself. SIGKILL: from the kill of all.
-static void one_death(const struct flock_of_holders *holders, struct candidate *candidate,
+static void one_death(const struct flock_of_holders* holders, struct candidate* candidate,
                       bool warm_up) {
   lock_shared(holders->lock, kLowFd);
   const size_t made = fork_sleepers(holders->pids, holders->count);
@@ -58,7 +58,7 @@ static void one_death(const struct flock_of_holders *holders, struct candidate *
 }
 
 // LOCK HOLDERS exit|kill
-int measure_deaths(char **arguments, int rounds, struct field *field) {
+int measure_deaths(char** arguments, int rounds, struct field* field) {
   struct flock_of_holders holders = {.lock = arguments[0], .count = (size_t)atol(arguments[1])};
   holders.signal = strcmp(arguments[2], "kill") == 0 ? SIGKILL : SIGTERM;
   holders.pids = calloc(holders.count, sizeof *holders.pids);
@@ -70,13 +70,13 @@ int measure_deaths(char **arguments, int rounds, struct field *field) {
   return 0;
 }
 
-static void write_pidfile(const char *path, pid_t pid) {
-  FILE *file = fopen(path, "w");
+static void write_pidfile(const char* path, pid_t pid) {
+  FILE* file = fopen(path, "w");
   if (!file || fprintf(file, "%d\n", pid) < 0 || fclose(file) != 0) die("write the pidfile");
 }
 
 // LOCK PIDFILE: the holder dies at another point of the poller's period in each round.
-int measure_polls(char **arguments, int rounds, struct field *field) {
+int measure_polls(char** arguments, int rounds, struct field* field) {
   static const double kPeriodMs = 2000;
   for (int round = 0; round < rounds && time_left(); ++round)
     for (size_t i = 0; i < field->count; ++i) {
@@ -108,7 +108,7 @@ static bool bind_to(int fd, int port) {
   const struct sockaddr_in address = loopback(port);
   const int one = 1;
   return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-         bind(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+         bind(fd, (const struct sockaddr*)&address, sizeof address) == 0;
 }
 
 // A server: listens, opens more descriptors, writes its port to standard output, and stays.
@@ -117,13 +117,14 @@ int listen_and_wait(int descriptors) {
   struct sockaddr_in address;
   socklen_t size = sizeof address;
   if (!bind_to(fd, 0) || listen(fd, 16) != 0 ||
-      getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+      getsockname(fd, (struct sockaddr*)&address, &size) != 0)
     die("listen");
   for (int i = 0; i < descriptors; ++i)
     if (open("/dev/null", O_RDONLY) < 0) die("open descriptors");
   printf("%d\n", ntohs(address.sin_port));
   fflush(stdout);
-  for (;;) pause();
+  for (;;)
+    pause();
 }
 
 static int read_port(int fd) {
@@ -131,7 +132,7 @@ static int read_port(int fd) {
   return read(fd, text, sizeof text - 1) > 0 ? atoi(text) : 0;
 }
 
-static void one_port(char **server, struct candidate *candidate, bool warm_up) {
+static void one_port(char** server, struct candidate* candidate, bool warm_up) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) die("make a pipe");
   const pid_t holder = start(server, ends[1]);
@@ -156,8 +157,8 @@ static void one_port(char **server, struct candidate *candidate, bool warm_up) {
 }
 
 // LOCK DROVER_HOLD DESCRIPTORS
-int measure_ports(char **arguments, int rounds, struct field *field) {
-  char *server[] = {arguments[1], arguments[0],          "--", "/proc/self/exe",
+int measure_ports(char** arguments, int rounds, struct field* field) {
+  char* server[] = {arguments[1], arguments[0], "--", "/proc/self/exe",
                     "listen",     arguments[2], NULL};
   char self[4096] = "";
   if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) die("find this program");

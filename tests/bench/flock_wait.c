@@ -3,7 +3,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   const int fd = argc > 1 ? open(argv[1], O_RDONLY | O_CLOEXEC) : -1;
   return fd < 0 || flock(fd, LOCK_EX) != 0;
 }

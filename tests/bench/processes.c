@@ -16,7 +16,7 @@ static const double kLimitUs = 20e6;
 
 // Starts a command in a process group of its own, with /dev/null as its streams; `output`, unless
 // negative, is its standard output. It does not outlive this process.
-pid_t start(char **argv, int output) {
+pid_t start(char** argv, int output) {
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0) die("open /dev/null");
   const int streams[] = {null, output < 0 ? null : output, null};
@@ -25,7 +25,8 @@ pid_t start(char **argv, int output) {
   if (pid == 0) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (int fd = 0; fd < 3; ++fd) dup2(streams[fd], fd);
+    for (int fd = 0; fd < 3; ++fd)
+      dup2(streams[fd], fd);
     execvp(argv[0], argv);
     _exit(127);
   }
@@ -39,7 +40,7 @@ bool ended_well(pid_t pid) {
   return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static size_t read_text(const char *path, char *text, size_t size) {
+static size_t read_text(const char* path, char* text, size_t size) {
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   const ssize_t length = fd < 0 ? -1 : read(fd, text, size - 1);
   if (fd >= 0) close(fd);
@@ -48,20 +49,20 @@ static size_t read_text(const char *path, char *text, size_t size) {
 }
 
 // The number behind "NAME:" in /proc/PID/FILE; -1 when there is none.
-long status_field(pid_t pid, const char *file, const char *name) {
+long status_field(pid_t pid, const char* file, const char* name) {
   char path[96], text[8192], key[64];
   snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
   snprintf(key, sizeof key, "\n%s:", name);
   read_text(path, text, sizeof text);
-  const char *at = strstr(text, key);
+  const char* at = strstr(text, key);
   return at ? atol(at + strlen(key)) : -1;
 }
 
-static bool sleeps(const char *process) {
+static bool sleeps(const char* process) {
   char path[80], text[512];
   snprintf(path, sizeof path, "/proc/%s/stat", process);
   read_text(path, text, sizeof text);
-  const char *end = strrchr(text, ')');
+  const char* end = strrchr(text, ')');
   return end && end[1] && end[2] == 'S';
 }
 
@@ -71,18 +72,18 @@ bool asleep(pid_t pid) {
   return sleeps(process);
 }
 
-static void each_thread(pid_t pid, void (*visit)(pid_t pid, pid_t thread, long *sum), long *sum) {
+static void each_thread(pid_t pid, void (*visit)(pid_t pid, pid_t thread, long* sum), long* sum) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/task", pid);
-  DIR *threads = opendir(path);
+  DIR* threads = opendir(path);
   if (!threads) return;
-  for (struct dirent *entry; (entry = readdir(threads));)
+  for (struct dirent* entry; (entry = readdir(threads));)
     if (entry->d_name[0] != '.') visit(pid, (pid_t)atoi(entry->d_name), sum);
   closedir(threads);
 }
 
-static void each_child(pid_t pid, pid_t thread, void (*visit)(pid_t pid, pid_t thread, long *sum),
-                       long *sum) {
+static void each_child(pid_t pid, pid_t thread, void (*visit)(pid_t pid, pid_t thread, long* sum),
+                       long* sum) {
   char path[64], text[4096];
   snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, thread);
   read_text(path, text, sizeof text);
@@ -93,26 +94,26 @@ static void each_child(pid_t pid, pid_t thread, void (*visit)(pid_t pid, pid_t t
   }
 }
 
-static void count_in_flock(pid_t pid, pid_t thread, long *sum) {
+static void count_in_flock(pid_t pid, pid_t thread, long* sum) {
   char path[64], text[256];
   snprintf(path, sizeof path, "/proc/%d/task/%d/syscall", pid, thread);
   if (read_text(path, text, sizeof text) > 0 && atol(text) == SYS_flock) ++*sum;
   each_child(pid, thread, count_in_flock, sum);
 }
 
-static void count_own_switches(pid_t pid, pid_t thread, long *sum) {
+static void count_own_switches(pid_t pid, pid_t thread, long* sum) {
   char file[64];
   snprintf(file, sizeof file, "task/%d/status", thread);
   *sum += status_field(pid, file, "voluntary_ctxt_switches") +
           status_field(pid, file, "nonvoluntary_ctxt_switches");
 }
 
-static void count_switches(pid_t pid, pid_t thread, long *sum) {
+static void count_switches(pid_t pid, pid_t thread, long* sum) {
   count_own_switches(pid, thread, sum);
   each_child(pid, thread, count_switches, sum);
 }
 
-static void count_awake(pid_t pid, pid_t thread, long *sum) {
+static void count_awake(pid_t pid, pid_t thread, long* sum) {
   char process[48];
   snprintf(process, sizeof process, "%d/task/%d", pid, thread);
   if (!sleeps(process)) ++*sum;

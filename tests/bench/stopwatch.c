@@ -5,7 +5,8 @@
 //   stopwatch port  ROUNDS LOCK DROVER_HOLD DESCRIPTORS ::: ...   the same, then bind() at once
 //   stopwatch rest  SECONDS ::: ...                   context switches and memory while waiting
 //   stopwatch crowd READY COUNT DESCRIPTORS LOCK...   COUNT sleeping processes that hold the LOCKs
-// Times: LABEL, samples, median, 99th percentile (us), invalid samples, refused binds, tab-separated.
+// Times: LABEL, samples, median, 99th percentile (us), invalid samples, refused binds,
+// tab-separated.
 #include "stopwatch.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ double now_us(void) {
   return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-void die(const char *what) {
+void die(const char* what) {
   fprintf(stderr, "stopwatch: cannot %s: %s\n", what, strerror(errno));
   exit(71);
 }
@@ -28,30 +29,31 @@ void die(const char *what) {
 // Whether to begin another round: not when STOPWATCH_SECONDS have passed since the first call.
 bool time_left(void) {
   static double end;
-  const char *seconds = getenv("STOPWATCH_SECONDS");
+  const char* seconds = getenv("STOPWATCH_SECONDS");
   if (!seconds) return true;
   if (end == 0) end = now_us() + atof(seconds) * 1e6;
   return now_us() < end;
 }
 
 void pause_ms(double ms) {
-  const struct timespec time = {(time_t)(ms / 1000), (long)((ms - (long)(ms / 1000) * 1000.0) * 1e6)};
+  const struct timespec time = {(time_t)(ms / 1000),
+                                (long)((ms - (long)(ms / 1000) * 1000.0) * 1e6)};
   nanosleep(&time, NULL);
 }
 
-void keep(struct candidate *candidate, double us) {
+void keep(struct candidate* candidate, double us) {
   candidate->samples = realloc(candidate->samples, (candidate->count + 1) * sizeof us);
   if (!candidate->samples) die("keep a sample");
   candidate->samples[candidate->count++] = us;
 }
 
-static int ascending(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
+static int ascending(const void* a, const void* b) {
+  const double x = *(const double*)a, y = *(const double*)b;
   return (x > y) - (x < y);
 }
 
 // The nearest rank; the median of an even number lies between two.
-static double percentile(const struct candidate *candidate, int percent) {
+static double percentile(const struct candidate* candidate, int percent) {
   const size_t n = candidate->count;
   if (n == 0) return 0;
   if (percent == 50 && n % 2 == 0)
@@ -59,9 +61,9 @@ static double percentile(const struct candidate *candidate, int percent) {
   return candidate->samples[(n * (size_t)percent + 99) / 100 - 1];
 }
 
-void print_times(const struct field *field) {
+void print_times(const struct field* field) {
   for (size_t i = 0; i < field->count; ++i) {
-    struct candidate *each = &field->candidates[i];
+    struct candidate* each = &field->candidates[i];
     if (each->count > 0) qsort(each->samples, each->count, sizeof *each->samples, ascending);
     printf("%s\t%zu\t%.1f\t%.1f\t%d\t%d\n", each->label, each->count, percentile(each, 50),
            percentile(each, 99), each->invalid, each->refused);
@@ -69,25 +71,27 @@ void print_times(const struct field *field) {
 }
 
 // Cuts the words at each ":::" into candidates.
-static struct field read_field(char **words) {
+static struct field read_field(char** words) {
   struct field field = {NULL, 0};
   while (*words) {
     *words++ = NULL;  // ends the arguments, or the command before
     field.candidates = realloc(field.candidates, ++field.count * sizeof *field.candidates);
     if (!field.candidates || !words[0] || !words[1]) die("read the commands");
     field.candidates[field.count - 1] = (struct candidate){.label = words[0], .argv = words + 1};
-    while (*words && strcmp(*words, ":::") != 0) ++words;
+    while (*words && strcmp(*words, ":::") != 0)
+      ++words;
   }
   return field;
 }
 
-int main(int argc, char **argv) {
-  const char *mode = argc > 2 ? argv[1] : "";
+int main(int argc, char** argv) {
+  const char* mode = argc > 2 ? argv[1] : "";
   if (strcmp(mode, "listen") == 0) return listen_and_wait(atoi(argv[2]));
   if (strcmp(mode, "crowd") == 0 && argc > 4) return crowd(argc - 2, argv + 2);
 
-  char **words = argv;
-  while (*words && strcmp(*words, ":::") != 0) ++words;
+  char** words = argv;
+  while (*words && strcmp(*words, ":::") != 0)
+    ++words;
   const long arguments = words - argv - 3;
   struct field field = read_field(words);
   const int rounds = argc > 2 ? atoi(argv[2]) : 0;

@@ -1,5 +1,5 @@
-// The measuring half of the bench: what its parts share. run.sh compiles the folder into one
-// program.
+// The measuring half of the bench: what its parts share. run.sh compiles all of them into one
+// program, but for the peers: exec_only.c and flock_wait.c.
 #pragma once
 
 #include <stdbool.h>

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-LIMIT = float(os.environ.get("DROVER_TEST_LIMIT", "20"))
+LIMIT = 20  # seconds: far more than anything takes, also on a busy machine
 CLOCK_NANOSLEEP = "230"  # x86_64
 PAUSE = "34"
 PF_EXITING = 4  # of the flags in /proc/PID/stat
@@ -98,15 +98,6 @@ def blocked_in_call(pid, number):
         return False
 
 
-def blocked_in(pid):
-    """The kernel function in which the process sleeps, or '' (needs root)."""
-    try:
-        with open(f"/proc/{pid}/wchan") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def threads_in_flock(pid):
     """How many threads of the process are blocked in flock(2)."""
     try:
@@ -175,6 +166,7 @@ class Processes:
         self.folder = folder
         self.environment = environment
         self.before = set(descendants(os.getpid()))
+        self.started = []
 
     def start(self, *command, env=None, **options):
         """A running command: Popen with pipes as text, in the test's folder."""
@@ -183,9 +175,11 @@ class Processes:
         options.setdefault("stdin", subprocess.DEVNULL)
         options.setdefault("cwd", self.folder)
         options.setdefault("text", True)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(word) for word in command], env={**self.environment, **(env or {})}, **options
         )
+        self.started.append(process)
+        return process
 
     def run(self, *command, env=None, timeout=LIMIT, **options):
         """A finished command: CompletedProcess with its output as text."""
@@ -225,22 +219,18 @@ class Processes:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-            reap()
+            self.reap()
             time.sleep(0.002)
-        reap()
+        self.reap()
         return lines
 
-
-def reap():
-    """Collects orphans that have ended; children of a Popen are left to it."""
-    for pid in children(os.getpid()):
-        fields = stat(pid)
-        if fields and fields[0] == b"Z" and pid not in _active_popen():
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
-
-
-def _active_popen():
-    return {popen.pid for popen in getattr(subprocess, "_active", None) or []}
+    def reap(self):
+        """Collects orphans that have ended; those that start() gave out are left to their Popen."""
+        ours = {process.pid for process in self.started if process.poll() is None}
+        for pid in children(os.getpid()):
+            fields = stat(pid)
+            if fields and fields[0] == b"Z" and pid not in ours | self.before:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    pass

@@ -1,7 +1,6 @@
 #include "lib/flock/holders.h"
 
 #include <sys/file.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 

@@ -14,7 +14,6 @@
 #include <functional>
 #include <sstream>
 #include <string>
-#include <thread>
 
 #include "lib/os/clock.h"
 
@@ -48,16 +47,6 @@ inline std::string read_file(const std::string& path) {
 
 inline os::Deadline in(std::chrono::milliseconds time) {
   return std::chrono::steady_clock::now() + time;
-}
-
-/// Waits for the condition; false at the limit.
-inline bool eventually(const std::function<bool()>& condition) {
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > limit) return false;
-    std::this_thread::yield();
-  }
-  return true;
 }
 
 /// Forks; the child ends with its parent, also when that ends before this call returns.
