@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
 
@@ -9,6 +10,8 @@
 #include "lib/cli/program.h"
 #include "lib/flock/guard.h"
 #include "lib/flock/hold.h"
+#include "lib/flock/inspect.h"
+#include "lib/flock/pidfile.h"
 #include "lib/os/spawn.h"
 
 namespace drover {
@@ -64,6 +67,13 @@ void read_words(Arguments& arguments, std::vector<std::string> words) {
   }
   if (arguments.lock.empty()) throw cli::UsageError("a LOCK, or --pidfile PIDFILE, is needed");
   if (arguments.command.empty()) throw cli::UsageError("a COMMAND is needed");
+  const std::string& command = arguments.command.front();
+  if (command.starts_with('-'))
+    throw cli::UsageError(
+        fmt::format("'{}' stands where the COMMAND should: options come before LOCK, which is '{}'",
+                    command, arguments.lock));
+  if (arguments.pidfile && command == arguments.lock)
+    throw cli::UsageError("with --pidfile no LOCK is given");
 }
 
 bool read_arguments(int argc, char** argv, Arguments& arguments) {
@@ -89,7 +99,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
                "Stay as parent and keep the lock until the last descendant is gone");
   app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK")
       ->type_name("PIDFILE")
-      ->check(cli::not_empty());
+      ->check(cli::is_pidfile_name());
   app.add_option("--adopt", arguments.adopted_fd, "Lock descriptor FD of the caller, and exit")
       ->type_name("FD")
       ->check(CLI::Range(0, 1 << 30));
@@ -145,12 +155,43 @@ flock::HoldRequest request_of(const Arguments& arguments) {
   return request;
 }
 
+std::string who_holds(const std::string& lock) {
+  try {
+    const auto reports = flock::inspect({lock});
+    if (!reports[0].descriptions.empty())
+      return fmt::format("process {}", reports[0].descriptions[0].holders[0].pid);
+  } catch (const Error&) {  // it is gone, or not ours to look at
+  }
+  return "another process";
+}
+
 int say_busy(const Arguments& arguments, flock::Acquired acquired) {
-  cli::say(cli::Level::notice,
-           fmt::format("cannot lock '{}': {}", arguments.lock,
-                       acquired == flock::Acquired::busy ? "it is held by another process"
-                                                         : "still held at the time limit"));
+  cli::say(
+      cli::Level::notice,
+      fmt::format("cannot lock '{}': {} by {}", arguments.lock,
+                  acquired == flock::Acquired::busy ? "it is held" : "still held at the time limit",
+                  who_holds(arguments.lock)));
   return arguments.busy_code;
+}
+
+/// Nobody holds what was just begun: a pidfile that a killed generation left would only keep the
+/// server from starting.
+void remove_pidfile(const std::string& pidfile) {
+  if (const auto pid = flock::remove_stale_pidfile(pidfile))
+    cli::say(cli::Level::notice,
+             fmt::format("removed '{}', which named process {} that is gone", pidfile, *pid));
+}
+
+[[noreturn]] void become_command(const Arguments& arguments) {
+  try {
+    os::exec_command(arguments.command);
+  } catch (const os::ExecError& error) {
+    const bool perhaps_command =
+        !arguments.pidfile && arguments.lock.find('/') == std::string::npos;
+    if (error.err() != ENOENT || !perhaps_command) throw;
+    throw os::ExecError(error.err(), arguments.command[0],
+                        fmt::format("'{}' was taken as the LOCK", arguments.lock));
+  }
 }
 
 int run(int argc, char** argv) {
@@ -170,8 +211,9 @@ int run(int argc, char** argv) {
                                            hold.fd.get(), hold.nested ? ", inherited" : ""));
   ::setenv("DROVER_LOCK", hold.path.c_str(), 1);
   ::setenv("DROVER_LOCK_FD", std::to_string(hold.fd.get()).c_str(), 1);
+  if (arguments.new_generation && arguments.pidfile) remove_pidfile(*arguments.pidfile);
   if (arguments.guard) return flock::guard(arguments.command).shell_code();
-  os::exec_command(arguments.command);
+  become_command(arguments);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "lib/cli/message.h"
 #include "lib/cli/program.h"
+#include "lib/os/fd.h"
 #include "tools/ls_output.h"
 
 namespace drover {
@@ -35,13 +36,20 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   auto* tree = app.add_flag("--tree", arguments.style.tree, "Show the processes as a tree");
   auto* json = app.add_flag("--json", arguments.json, "Write one JSON object");
   auto* pids = app.add_flag("--pids", arguments.pids, "Write only the holders' pids, one a line");
-  app.add_flag("--open", arguments.style.open, "List who has LOCK open without holding it, too");
-  app.add_flag("--waiters", arguments.style.waiters, "List who is blocked waiting for LOCK, too");
+  auto* open = app.add_flag("--open", arguments.style.open,
+                            "List who has LOCK open without holding it, too");
+  auto* waiters = app.add_flag("--waiters", arguments.style.waiters,
+                               "List who is blocked waiting for LOCK, too");
+  std::optional<std::string> pidfile;
+  app.add_option("--pidfile", pidfile, "PIDFILE.lock is a LOCK")
+      ->type_name("PIDFILE")
+      ->check(cli::is_pidfile_name());
   options.allow_names();
   json->excludes(tree)->excludes(pids);
-  tree->excludes(pids);
+  pids->excludes(tree)->excludes(open)->excludes(waiters);
   if (!options.parse(argc, argv)) return false;
   arguments.paths = options.names();
+  if (pidfile) arguments.paths.push_back(*pidfile + ".lock");
   if (arguments.paths.empty()) throw cli::UsageError("at least one LOCK is needed");
   return true;
 }
@@ -58,6 +66,15 @@ std::string pid_lines(const std::vector<flock::LockReport>& reports) {
   return text;
 }
 
+/// What a script that reads the pids, or a user who gave the wrong name, would not see.
+void say_doubts(const flock::LockReport& report, bool pids) {
+  if (pids && report.held && report.descriptions.empty())
+    cli::say(cli::Level::warning,
+             fmt::format("'{}' is held, but its holders cannot be seen", report.path));
+  if (!report.held && os::file_at(report.path + ".lock"))
+    cli::say(cli::Level::notice, fmt::format("hint: there is '{}.lock', too", report.path));
+}
+
 int run(int argc, char** argv) {
   Arguments arguments;
   if (!read_arguments(argc, argv, arguments)) return cli::kDone;
@@ -67,6 +84,8 @@ int run(int argc, char** argv) {
                      : arguments.pids ? pid_lines(reports)
                                       : ls::as_text(reports, arguments.style));
   }
+  for (const auto& report : reports)
+    say_doubts(report, arguments.pids);
   cli::say(cli::Level::detail,
            fmt::format("processes that could not be inspected: {}", reports.front().uninspected));
   const bool all_held = std::all_of(reports.begin(), reports.end(),

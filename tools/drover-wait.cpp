@@ -26,7 +26,8 @@ struct Arguments {
   flock::WaitRequest wait;
   std::optional<std::chrono::nanoseconds> limit;
   int held_code = cli::kNo;
-  std::optional<std::string> pidfile;
+  std::optional<std::string> pidfile;  ///< of --relay
+  std::optional<std::string> service;  ///< of --pidfile
   herd::RelayRequest relay;
 };
 
@@ -52,7 +53,10 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   app.add_option("--relay", arguments.pidfile,
                  "Pass TERM INT QUIT HUP USR1 USR2 TTIN TTOU to the master named by PIDFILE")
       ->type_name("PIDFILE")
-      ->check(cli::not_empty());
+      ->check(cli::is_pidfile_name());
+  app.add_option("--pidfile", arguments.service, "PIDFILE.lock is a LOCK")
+      ->type_name("PIDFILE")
+      ->check(cli::is_pidfile_name());
   app.add_option_function<std::string>(
          "--stop-signal",
          [&](const std::string& text) { arguments.relay.stop_signal = read_signal(text); },
@@ -63,6 +67,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   if (!options.parse(argc, argv)) return false;
 
   arguments.wait.paths = options.names();
+  if (arguments.service) arguments.wait.paths.push_back(*arguments.service + ".lock");
   if (arguments.pidfile && arguments.wait.paths.empty())
     arguments.wait.paths.push_back(*arguments.pidfile + ".lock");
   if (arguments.wait.paths.empty()) throw cli::UsageError("at least one LOCK is needed");

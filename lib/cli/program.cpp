@@ -94,7 +94,7 @@ int run_reporting(const Description& description, const std::function<int()>& bo
     say(Level::error, fmt::format("hint: see '{} --help'", description.name));
     return description.wrapper ? kWrapperFailed : kUsage;
   } catch (const os::ExecError& error) {
-    say(Level::error, error.what());
+    report(error, description.wrapper);
     return error.err() == ENOENT || error.err() == ENOTDIR ? kNotFound : kNotExecutable;
   } catch (const Error& error) {
     return report(error, description.wrapper);
@@ -114,6 +114,14 @@ int run_reporting(const Description& description, const std::function<int()>& bo
 
 CLI::Validator not_empty() {
   return {[](const std::string& text) { return text.empty() ? "it is empty" : ""; }, ""};
+}
+
+CLI::Validator is_pidfile_name() {
+  return {[](const std::string& text) {
+            if (text.empty()) return "it is empty";
+            return text.ends_with(".lock") ? "it is the lock; its PIDFILE is wanted" : "";
+          },
+          ""};
 }
 
 Options::Options(Description description)

@@ -33,6 +33,8 @@ struct Description {
 
 /// For options whose value is a name: an unset variable is no name.
 CLI::Validator not_empty();
+/// The same for a pidfile, which is not the lock beside it.
+CLI::Validator is_pidfile_name();
 
 /// The options of one program: -h, --help, --version, -q and -v are there already.
 class Options {

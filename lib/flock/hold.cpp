@@ -7,6 +7,7 @@
 
 #include "lib/flock/generation.h"
 #include "lib/flock/holders.h"
+#include "lib/flock/pidfile.h"
 #include "lib/os/error.h"
 
 namespace drover::flock {
@@ -77,6 +78,17 @@ bool is_well_placed(int fd, const Placement& placement) {
   return true;
 }
 
+/// A pidfile that is mistaken for its lock: the server replaces it, and whoever comes later locks
+/// another file.
+void look_for_pidfile(const LockFile& file, Hold& result) {
+  if (!file.path().ends_with(".pid")) return;
+  constexpr const char* kHint = "PIDFILE.lock is the lock: see --pidfile";
+  if (read_pidfile(file.path()).pid)
+    throw Error::because(EINVAL, "lock", file.path(), "it is a pidfile", kHint);
+  result.warnings.push_back(
+      fmt::format("'{}' is named like a pidfile, which a server replaces; {}", file.path(), kHint));
+}
+
 }  // namespace
 
 Hold hold(const HoldRequest& request) {
@@ -110,6 +122,7 @@ Hold hold(const HoldRequest& request) {
   }
   if (result.acquired != Acquired::yes) return result;
 
+  look_for_pidfile(*file, result);
   if (const std::string kind = file->doubtful_file_system(); !kind.empty())
     result.warnings.push_back(fmt::format(
         "'{}' is on {}, where a lock may not be seen by every process: put it under /run",

@@ -77,6 +77,7 @@ bool describe(Opener& opener) {
   opener.parent = stat->parent;
   const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   opener.age_s = std::max(0.0, seconds_since_boot() - static_cast<double>(stat->start) / ticks);
+  opener.name = stat->command;
   opener.command = command_line(pid, stat->command);
   opener.cgroup = cgroup_path(pid);
   opener.unit = unit_of(opener.cgroup);
@@ -153,7 +154,6 @@ class Inspection {
  private:
   void scan() {
     uninspected_ = visit_openers(files_, Whom::everybody, [this](pid_t pid, const Opened& opened) {
-      if (pid == ::getpid()) return;
       for (const HeldFd& held : opened.fds) {
         auto& found = found_[held.file];
         auto& where = held.stays() ? found.holding : held.mode ? found.asking : found.open;
@@ -192,16 +192,25 @@ class Inspection {
               [](const Description& a, const Description& b) {
                 return a.holders.front().pid < b.holders.front().pid;
               });
-    for (const Share& share : found.open) {
-      auto& openers = is_waiting(share) ? report.waiting : report.open;
-      openers.emplace_back();
-      openers.back().pid = share.pid;
-      openers.back().fds = {share.held};
-    }
+    for (const Share& share : found.open)
+      if (is_waiting(share)) add(report.waiting, share);
+    for (const Share& share : found.open)
+      if (std::none_of(report.waiting.begin(), report.waiting.end(),
+                       [&](const Opener& waiter) { return waiter.pid == share.pid; }))
+        add(report.open, share);
     report.waiting = describe_all(std::move(report.waiting));
     report.open = describe_all(std::move(report.open));
     // All that were seen have ended meanwhile: is it free now?
     if (report.held && report.descriptions.empty()) report.held = file && is_held(*file);
+  }
+
+  /// One entry a process, in ascending order as they are found.
+  static void add(std::vector<Opener>& openers, const Share& share) {
+    if (openers.empty() || openers.back().pid != share.pid) {
+      openers.emplace_back();
+      openers.back().pid = share.pid;
+    }
+    openers.back().fds.push_back(share.held);
   }
 
   struct Found {

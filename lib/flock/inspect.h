@@ -15,6 +15,7 @@ struct Opener {
   uid_t uid = 0;
   double age_s = 0;  ///< seconds since the process was started
   std::vector<HeldFd> fds;
+  std::string name;                 ///< "comm": what it calls itself
   std::string command;              ///< its command line, or "[comm]"; any bytes
   std::string cgroup;               ///< path in the unified or systemd's hierarchy; may be empty
   std::string unit;                 ///< the systemd unit in that path; may be empty

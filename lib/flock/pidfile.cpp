@@ -9,13 +9,30 @@
 #include <charconv>
 #include <system_error>
 
+#include "lib/os/error.h"
 #include "lib/os/fd.h"
+#include "lib/os/process.h"
+#include "lib/os/procfs.h"
 
 namespace drover::flock {
 namespace {
 
 constexpr pid_t kLargestPid = 1 << 22;
 constexpr std::string_view kBlank = " \t\r\n";
+constexpr long long kClockError = 2;  // the start of a process is known to the second
+
+/// When the process was started, in seconds of CLOCK_REALTIME.
+long long start_time(const os::ProcessStat& stat) {
+  return os::boot_time() + static_cast<long long>(stat.start) / ::sysconf(_SC_CLK_TCK);
+}
+
+/// Whether this process cannot be the one that wrote its number at `written`.
+bool is_stale(pid_t pid, time_t written) {
+  const auto process = os::Process::open(pid);
+  const auto stat = os::read_stat(pid);
+  if (!process || !process->alive()) return true;
+  return stat && start_time(*stat) > written + kClockError;
+}
 
 }  // namespace
 
@@ -43,6 +60,15 @@ Pidfile read_pidfile(const std::string& path) {
   const auto pid = parse_pid({text.data(), static_cast<size_t>(size)});
   if (!pid) return {{}, "it holds no process number"};
   return {pid, {}};
+}
+
+std::optional<pid_t> remove_stale_pidfile(const std::string& path) {
+  struct stat st {};
+  const auto pid = read_pidfile(path).pid;
+  if (!pid || ::lstat(path.c_str(), &st) != 0 || !is_stale(*pid, st.st_mtime)) return std::nullopt;
+  if (::unlink(path.c_str()) == 0) return pid;
+  if (errno == ENOENT) return std::nullopt;
+  throw Error(errno, "remove the stale pidfile", path);
 }
 
 }  // namespace drover::flock

@@ -20,7 +20,9 @@ constexpr auto kReaping = std::chrono::milliseconds(100);
 constexpr const char* kStartHint = "--start TIME waits for the first holder";
 
 [[noreturn]] void throw_not_held(const std::string& path, const char* reason) {
-  const std::string hint = hint_of_deleted(path);
+  std::string hint = hint_of_deleted(path);
+  if (hint.empty() && os::file_at(path + ".lock"))
+    hint = fmt::format("there is '{}.lock': perhaps that one is meant", path);
   throw Error::because(ENOENT, "wait for", path, reason, hint.empty() ? kStartHint : hint);
 }
 

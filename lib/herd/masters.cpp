@@ -20,9 +20,12 @@ constexpr size_t kRemembered = 16;
 Masters::Masters(std::string pidfile, std::string lock_path)
     : pidfile_(std::move(pidfile)), lock_path_(std::move(lock_path)) {}
 
-bool Masters::belongs(pid_t pid) const {
-  const auto holds = [](pid_t process, const os::FileId& file) {
-    return flock::look_at(process, {&file, 1}).holding();
+bool Masters::belongs(pid_t pid) {
+  hidden_ = false;
+  const auto holds = [&](pid_t process, const os::FileId& file) {
+    const flock::Opened opened = flock::look_at(process, {&file, 1});
+    hidden_ = hidden_ || (process == pid && !opened.readable);
+    return opened.holding();
   };
   const auto at_path = os::file_at(lock_path_);
   const auto in_flock = [&](pid_t process) {
@@ -59,8 +62,9 @@ bool Masters::verify(const std::string& pidfile) {
   if (!process || !belongs(*pid) || !process->alive()) {
     problem_ =
         fmt::format("'{}' names process {}, which {}", pidfile, *pid,
-                    process && process->alive() ? fmt::format("does not hold '{}'", lock_path_)
-                                                : "does not live");
+                    !process || !process->alive() ? "does not live"
+                    : hidden_ ? "belongs to another user: whether it holds the lock cannot be seen"
+                              : fmt::format("does not hold '{}'", lock_path_));
     return false;
   }
   if (known_.size() >= kRemembered) {

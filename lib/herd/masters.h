@@ -38,13 +38,14 @@ class Masters {
 
  private:
   bool verify(const std::string& pidfile);
-  [[nodiscard]] bool belongs(pid_t pid) const;
+  [[nodiscard]] bool belongs(pid_t pid);
 
   std::string pidfile_;
   std::string lock_path_;
   std::optional<flock::LockFile> lock_;  ///< open: its inode cannot become another file's
   std::vector<os::Process> known_;
   std::string problem_;
+  bool hidden_ = false;  ///< the kernel did not let us look into the process asked about last
 };
 
 }  // namespace drover::herd

@@ -73,8 +73,7 @@ class Relay {
     io_.run();
     if (failure) std::rethrow_exception(failure);
     if (!begun_ && result_.stopped_by == 0) flock::throw_nobody_came(path_);
-    if (result_.wait.gone && !masters_.known().empty())
-      flock::report_end(masters_.known().back(), notice_);
+    if (result_.wait.gone) say_the_end();
     return result_;
   }
 
@@ -99,6 +98,12 @@ class Relay {
       if (again && flock::is_held(*again)) co_await watch_.ended(std::move(*again));
     }
     result_.wait = {true, path_};
+  }
+
+  void say_the_end() const {
+    if (!stop_ever_)
+      notice_(fmt::format("the last process of '{}' is gone; no stop was passed on", path_));
+    if (!masters_.known().empty()) flock::report_end(masters_.known().back(), notice_);
   }
 
   /// Empty also when something that is no lock file has been put there: the wait goes on.
@@ -138,6 +143,11 @@ class Relay {
   void look_at_pidfile(int looks) {
     const bool found = refresh();
     watch_master();
+    if (!found && looks == 0 && masters_.known().empty() && !told_that_unknown_) {
+      told_that_unknown_ = true;
+      notice_(fmt::format("no master is known yet, no signal can be passed on: {}",
+                          masters_.problem()));
+    }
     if (found || looks == 0) return;
     look_again_.expires_after(kLookAgain);
     look_again_.async_wait([this, looks](asio::error_code error) {
@@ -223,6 +233,7 @@ class Relay {
     const os::Process* current = masters_.current();
     if (stop) {
       stop_ = number;
+      stop_ever_ = true;
       stopped_.clear();
       file_ = os::file_at(path_);
     }
@@ -259,6 +270,7 @@ class Relay {
   const flock::Notice& warning_;
   Masters masters_;
   bool begun_ = false;
+  bool told_that_unknown_ = false;
   RelayResult result_;
 
   const os::Fd signalfd_;
@@ -269,6 +281,7 @@ class Relay {
   std::optional<os::FileId> file_;  ///< the lock file of the generation that is waited for
   std::optional<int> stop_;         ///< the stop that was passed on last
   std::set<pid_t> stopped_;         ///< who got it
+  bool stop_ever_ = false;
   pid_t watched_ = 0;
   std::optional<Descriptor> master_;  ///< the pidfd of the process `watched_`
   std::optional<os::FolderSignal> folder_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "lib/flock/guard.h"
+
 namespace drover::herd {
 namespace {
 
@@ -30,6 +32,8 @@ std::string_view to_string(Role role) {
       return "old master";
     case Role::worker:
       return "worker";
+    case Role::guard:
+      return "guard";
     case Role::unknown:
       return "-";
   }
@@ -39,14 +43,15 @@ std::string_view to_string(Role role) {
 std::map<pid_t, Role> roles_of(const std::vector<const flock::Opener*>& holders) {
   std::map<pid_t, pid_t> parents;
   std::map<pid_t, int> children;
+  const auto is_guard = [](const auto* holder) { return holder->name == flock::kGuardName; };
   for (const auto* holder : holders)
-    parents[holder->pid] = holder->parent;
-  for (const auto* holder : holders)
-    if (parents.contains(holder->parent)) ++children[holder->parent];
+    if (!is_guard(holder)) parents[holder->pid] = holder->parent;
+  for (const auto& [pid, parent] : parents)
+    if (parents.contains(parent)) ++children[parent];
 
   std::map<pid_t, Role> roles;
   for (const auto* holder : holders) {
-    Role role = role_by_title(holder->command);
+    Role role = is_guard(holder) ? Role::guard : role_by_title(holder->command);
     if (role == Role::unknown) {
       const bool has_children = children.contains(holder->pid);
       if (parents.contains(holder->parent)) {

@@ -35,6 +35,8 @@ def hold(path=None):
     path = path or os.environ.get("DROVER_LOCK")
     if not path:
         raise ValueError("drover.hold: no path, and DROVER_LOCK is not set")
+    if os.path.basename(path) in (".lock", "None.lock"):
+        raise ValueError(f"drover.hold: '{path}' has no name: is the server's pidfile set?")
     held = (int(name) for name in os.listdir("/proc/self/fd") if _holding(int(name), path))
     fd = next(held, None)
     return _take(path) if fd is None else fd

@@ -26,6 +26,7 @@ module Drover
   # ArgumentError when there is no path or it names something else than a regular file.
   def self.hold(path = ENV["DROVER_LOCK"])
     raise ArgumentError, "Drover.hold: no path, and DROVER_LOCK is not set" if path.to_s.empty?
+    raise ArgumentError, "Drover.hold: '#{path}' has no name: is the server's pid set?" if File.basename(path) == ".lock"
 
     held(path) || take(path)
   end

@@ -14,7 +14,8 @@ namespace drover::os {
 /// The command could not be executed; err() is execve's errno.
 class ExecError : public Error {
  public:
-  ExecError(int err, const std::string& command) : Error(err, "run", command) {}
+  ExecError(int err, const std::string& command, std::string hint = {})
+      : Error(err, "run", command, std::move(hint)) {}
 };
 
 /// Becomes the command, found in PATH as the shell finds it: same pid, descriptors, signal mask and

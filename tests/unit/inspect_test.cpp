@@ -1,5 +1,9 @@
 #include "lib/flock/inspect.h"
 
+#include <sys/socket.h>
+
+#include <cstring>
+
 #include "lib/flock/lock_file.h"
 #include "lib/os/error.h"
 #include "tests/unit/catch.h"
@@ -9,6 +13,28 @@ using namespace drover;
 using namespace drover::flock;
 using test::Child;
 using test::Folder;
+
+namespace {
+
+/// Puts a copy of the descriptor on its way through the socket.
+void send_descriptor(int socket, int fd) {
+  char byte = 'x';
+  iovec data{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof fd);
+  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  REQUIRE(::sendmsg(socket, &message, 0) == 1);
+}
+
+}  // namespace
 
 TEST_CASE("the unit is the innermost service or scope of a cgroup") {
   CHECK(unit_of("/system.slice/app.service") == "app.service");
@@ -43,11 +69,27 @@ TEST_CASE("two holds of one file are two descriptions") {
 
 TEST_CASE("a lock held by nobody in sight is held all the same") {
   const Folder folder;
-  LockFile own = LockFile::open_or_create(folder / "a", 0600);
-  REQUIRE(try_acquire(own, Mode::shared));
-  const auto reports = inspect({folder / "a"});  // this process is not listed
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) == 0);
+  const os::Fd sender(ends[0]);
+  const os::Fd receiver(ends[1]);
+  {
+    LockFile own = LockFile::open_or_create(folder / "a", 0600);
+    REQUIRE(try_acquire(own, Mode::shared));
+    send_descriptor(sender.get(), own.fd());
+  }
+  const auto reports = inspect({folder / "a"});
   CHECK(reports[0].held);
   CHECK(reports[0].descriptions.empty());
+}
+
+TEST_CASE("the process that looks is one of the holders when it is one") {
+  const Folder folder;
+  LockFile own = LockFile::open_or_create(folder / "a", 0600);
+  REQUIRE(try_acquire(own, Mode::shared));
+  const auto reports = inspect({folder / "a"});
+  REQUIRE(reports[0].descriptions.size() == 1);
+  CHECK(reports[0].descriptions[0].holders[0].pid == ::getpid());
 }
 
 TEST_CASE("no lock file is an error, a free one is not") {

@@ -1,5 +1,6 @@
 #include "lib/herd/roles.h"
 
+#include "lib/flock/guard.h"
 #include "tests/unit/catch.h"
 
 using namespace drover;
@@ -57,4 +58,14 @@ TEST_CASE("a master with a master below it is the old one") {
              process(4, 3, "nginx: worker process")});
   CHECK(found.at(2) == Role::old_master);
   CHECK(found.at(3) == Role::master);
+}
+
+TEST_CASE("a guard is no master") {
+  auto guard = process(2, 1, "drover-hold --guard a.lock puma");
+  guard.name = flock::kGuardName;
+  const auto found = roles({guard, process(3, 2, "puma 5"), process(4, 3, "ruby")});
+  CHECK(found.at(2) == Role::guard);
+  CHECK(found.at(3) == Role::master);
+  CHECK(found.at(4) == Role::worker);
+  CHECK(roles({guard, process(3, 2, "sleep 2")}).at(3) == Role::unknown);
 }
