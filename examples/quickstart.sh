@@ -6,7 +6,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/quickstart
-packages=(g++ cmake ninja-build libfmt-dev libcli11-dev libasio-dev nlohmann-json3-dev wrk curl)
+packages=(g++ cmake ninja-build libfmt-dev libcli11-dev libasio-dev nlohmann-json3-dev libtomlplusplus-dev
+  zlib1g-dev scdoc wrk curl)
 folder='' waiter='' poller='' load=''
 
 say() { printf '%-10s%s\n' "$1" "$2"; }

@@ -2,6 +2,7 @@ working_directory "/srv/app"
 pid "/run/app/unicorn.pid"
 listen "127.0.0.1:8080"
 worker_processes 2
+timeout 60 # a worker that needs longer for a request is killed
 stdout_path "/var/log/app/unicorn.log"
 stderr_path "/var/log/app/unicorn.log"
 

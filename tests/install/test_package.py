@@ -1,26 +1,37 @@
 """The package as a user gets it: installed from the release build, run from where it landed."""
 
+import fcntl
 import os
 import pathlib
+import shutil
 import subprocess
+import tempfile
 
 import pytest
 
-from conftest import ROOT, needs
+from conftest import BUILD, needs
+from support.processes import eventually, in_flock
 
-BUILD = pathlib.Path(os.environ.get("DROVER_BUILD", ROOT / "build" / "release"))
 PROGRAMS = ["drover-hold", "drover-ls", "drover-wait"]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed():
     """A root folder with the unpacked .deb."""
     needs("cpack", "dpkg-deb")
-    folder = tmp_path_factory.mktemp("package")
-    subprocess.run(["cpack", "-B", folder, "-G", "DEB"], cwd=BUILD, check=True, capture_output=True)
-    (package,) = folder.glob("drover_*.deb")
-    subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
-    return folder / "root", package
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="drover."))
+    try:
+        with open(BUILD / "CPackConfig.cmake") as build:
+            fcntl.flock(build, fcntl.LOCK_EX)  # cpack writes in the build folder, too
+            done = subprocess.run(
+                ["cpack", "-B", folder, "-G", "DEB"], cwd=BUILD, capture_output=True, text=True
+            )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (package,) = folder.glob("drover_*.deb")
+        subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
+        yield folder / "root", package
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_programs_run_from_the_package(installed, run):
@@ -49,14 +60,13 @@ def test_pages_completions_hooks_and_examples_are_in_the_package(installed):
         assert (share / f"fish/vendor_completions.d/{program}.fish").exists()
     assert (share / "man/man7/drover.7").exists()
     assert {path.name for path in (share / "drover").iterdir()} == {"drover.rb", "drover.py"}
-    assert os.access(share / "doc/drover/examples/quickstart.sh", os.X_OK)
-    for name in ("README.md", "docs/hot-reload.svg", "LICENSE", "CHANGELOG.md", "examples/systemd", "examples/unicorn"):
+    assert os.access(share / "doc/drover/examples/systemd/start", os.X_OK)
+    documents = ("README.md", "docs/hot-reload.svg", "LICENSE", "CHANGELOG.md")
+    for name in (*documents, "examples/systemd", "examples/unicorn"):
         assert (share / "doc/drover" / name).exists()
 
 
 def test_the_installed_tools_do_the_main_job(installed, start, run, lock):
-    from support.processes import eventually, in_flock
-
     tools = installed[0] / "usr/bin"
     holder = start(tools / "drover-hold", lock, "sleep", "1000")
     eventually(lambda: run(tools / "drover-ls", "-q", lock).returncode == 0, "the holder")

@@ -47,6 +47,6 @@ complete -c drover-hold -n '__drover_hold_at 1 2' -l guard -d 'Stay as parent an
 complete -c drover-hold -n '__drover_hold_at 1 2' -l pidfile -r -F -d 'PIDFILE.lock is the lock'
 complete -c drover-hold -n '__drover_hold_at 1 2' -l adopt -x -d 'Lock a descriptor of the caller, and exit'
 complete -c drover-hold -n '__drover_hold_at 1 2' -s q -l quiet -d 'Say nothing but errors and warnings'
-complete -c drover-hold -n '__drover_hold_at 1 2' -s v -l verbose -d 'Say each step'
+complete -c drover-hold -n '__drover_hold_at 1 2' -s v -l verbose -d 'Say which descriptor holds the lock, too'
 complete -c drover-hold -n '__drover_hold_at 1 2' -s h -l help -d 'Show a short help'
 complete -c drover-hold -n '__drover_hold_at 1 2' -l version -d 'Show the version'

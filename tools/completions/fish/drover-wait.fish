@@ -10,6 +10,6 @@ complete -c drover-wait -l pidfile -r -F -d 'Wait for the lock of this pidfile, 
 complete -c drover-wait -l stop-signal -x -a 'QUIT TERM INT HUP USR1 USR2 WINCH TTIN TTOU' -d 'Pass TERM on as this signal'
 complete -c drover-wait -l winch -d 'Pass WINCH on, too'
 complete -c drover-wait -s q -l quiet -d 'Say nothing but errors and warnings'
-complete -c drover-wait -s v -l verbose -d 'Say each step'
+complete -c drover-wait -s v -l verbose -d 'Say how the masters ended, too'
 complete -c drover-wait -s h -l help -d 'Show a short help'
 complete -c drover-wait -l version -d 'Show the version'
