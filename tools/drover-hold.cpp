@@ -19,11 +19,14 @@ namespace {
 
 const cli::Description kDescription{
     .name = "drover-hold",
-    .synopsis = "[OPTIONS] LOCK [--] COMMAND [ARG...]",
+    .synopsis =
+        "[OPTIONS] LOCK [--] COMMAND [ARG...]\n"
+        "       drover-hold [OPTIONS] --pidfile PIDFILE [--] COMMAND [ARG...]\n"
+        "       drover-hold [OPTIONS] --adopt FD [LOCK]",
     .summary = "Take a shared lock that COMMAND and all its children inherit, then run COMMAND.",
     .examples = {"drover-hold /run/app/app.pid.lock unicorn -D -c /etc/app/unicorn.rb",
                  "drover-hold -x -n /run/lock/backup nightly-backup   # at most one of it",
-                 "drover-hold --guard --pidfile /run/app.pid puma     # puma closes descriptors"},
+                 "drover-hold --guard --pidfile /run/app/app.pid puma # puma closes descriptors"},
     .wrapper = true,
     .verbose = "Say which descriptor holds the lock, too",
 };
@@ -118,16 +121,6 @@ int read_number(const std::string& text, int base, int smallest, int largest,
   return number;
 }
 
-/// 3 + LISTEN_FDS: the descriptors below belong to socket activation (sd_listen_fds(3)).
-int first_free_descriptor() {
-  const char* count = std::getenv("LISTEN_FDS");
-  if (count == nullptr) return 3;
-  int number = 0;
-  const std::string_view text(count);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc{} && number > 0 && number < (1 << 20) ? 3 + number : 3;
-}
-
 flock::Patience patience_of(const Arguments& arguments) {
   if (arguments.no_wait || (arguments.limit && arguments.limit->count() == 0))
     return flock::Patience::none();
@@ -142,7 +135,7 @@ flock::HoldRequest request_of(const Arguments& arguments) {
   request.mode = arguments.exclusive ? flock::Mode::exclusive : flock::Mode::shared;
   request.patience = patience_of(arguments);
   request.new_generation = arguments.new_generation;
-  request.first_free = first_free_descriptor();
+  request.first_free = flock::first_free_descriptor(std::getenv("LISTEN_FDS"));
   request.file_mode =
       static_cast<mode_t>(read_number(arguments.mode, 8, 0, 0777, "mode, such as 0640"));
   if (arguments.placement == "low") {

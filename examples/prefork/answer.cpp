@@ -53,7 +53,7 @@ std::string who_answers(const Identity& identity) {
 }  // namespace
 
 Answer answer(const Request& request, const Identity& identity) {
-  if (request.method != "GET" && request.method != "HEAD") return refusal(405);
+  if (request.method != "GET" && request.method != "HEAD") return {405, "405 Method Not Allowed\n"};
   if (request.path == "/big")
     return {200, std::string(query_number(request, "kb", kBiggest) * 1024, 'x')};
   if (request.path == "/slow") {
@@ -65,8 +65,6 @@ Answer answer(const Request& request, const Identity& identity) {
   }
   return {200, identity.reply.empty() ? who_answers(identity) : identity.reply + "\n"};
 }
-
-Answer refusal(int status) { return {status, fmt::format("{} {}\n", status, reason(status))}; }
 
 std::string compose(const Answer& answer, bool with_body, bool keep_alive) {
   std::string text = fmt::format(

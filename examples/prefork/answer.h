@@ -22,8 +22,6 @@ struct Identity {
 /// "/big?kb=N" is a body of that size. "/slow?ms=250" blocks for that time, "/hang" for ever. All
 /// other paths are the same small text.
 Answer answer(const Request& request, const Identity& identity);
-/// The answer to a request that was refused.
-Answer refusal(int status);
 
 /// The answer as it is sent. `with_body` is false for HEAD; the length is told all the same.
 std::string compose(const Answer& answer, bool with_body, bool keep_alive);

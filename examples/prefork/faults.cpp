@@ -15,11 +15,12 @@
 namespace drover::prefork {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Fault>, 9> kNames{{
+constexpr std::array<std::pair<std::string_view, Fault>, 10> kNames{{
     {"slow-boot", Fault::slow_boot},
     {"boot-failure", Fault::boot_failure},
     {"hang-boot", Fault::hang_boot},
     {"worker-failure", Fault::worker_failure},
+    {"hang-worker", Fault::hang_worker},
     {"crash-workers", Fault::crash_workers},
     {"ignore-quit", Fault::ignore_quit},
     {"close-descriptors", Fault::close_descriptors},

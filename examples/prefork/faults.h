@@ -13,6 +13,7 @@ enum class Fault {
   boot_failure,           ///< loading the application fails
   hang_boot,              ///< loading the application never ends
   worker_failure,         ///< each worker dies before it is up
+  hang_worker,            ///< the last worker never comes up
   crash_workers,          ///< each worker dies as soon as it is up
   ignore_quit,            ///< master and workers do nothing on QUIT
   close_descriptors,      ///< re-exec closes 3..1024 but the listeners, as unicorn does

@@ -42,26 +42,30 @@ Address make_address(const T& specific, size_t size) {
   return address;
 }
 
-Address unix_address(const std::string& path) {
+Error refused(const std::string& text, std::string_view why) {
+  return Error::because(EINVAL, "listen on", text, why);
+}
+
+/// `text` is "unix:" and the path.
+Address unix_address(const std::string& text, const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path)
-    throw Error(ENAMETOOLONG, "listen on", path);
+  if (path.empty()) throw refused(text, "it has no path");
+  // describe_listeners() puts commas between addresses.
+  if (path.find(',') != std::string::npos) throw refused(text, "its path has a comma");
+  if (path.size() >= sizeof address.sun_path) throw Error(ENAMETOOLONG, "listen on", text);
   std::memcpy(address.sun_path, path.data(), path.size());
   return make_address(address, sizeof address);
 }
 
 /// "127.0.0.1:8080" or "[::1]:8080". Numbers only: no name server can delay a start.
 Address tcp_address(const std::string& text) {
-  const auto refused = [&](std::string_view why) {
-    return Error::because(EINVAL, "listen on", text, why);
-  };
   const auto colon = text.rfind(':');
-  if (colon == std::string::npos) throw refused("it has no port, such as 127.0.0.1:8080");
+  if (colon == std::string::npos) throw refused(text, "it has no port, such as 127.0.0.1:8080");
   uint16_t port = 0;
   const char* const last = text.data() + text.size();
   const auto [end, error] = std::from_chars(text.data() + colon + 1, last, port);
-  if (error != std::errc{} || end != last) throw refused("its port is no number up to 65535");
+  if (error != std::errc{} || end != last) throw refused(text, "its port is no number up to 65535");
 
   std::string host = text.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
@@ -72,10 +76,12 @@ Address tcp_address(const std::string& text) {
   v4.sin_port = v6.sin6_port = htons(port);
   if (::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) return make_address(v4, sizeof v4);
   if (::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) return make_address(v6, sizeof v6);
-  throw refused("its host is no IP address");
+  throw refused(text, "its host is no IP address");
 }
 
-/// A socket file outlives its server. It may be removed only when nobody answers behind it.
+/// A socket file outlives its server. It may be removed only when nobody answers behind it. Between
+/// its bind(2) and its listen(2) a server does not answer either: of two starts at the same moment
+/// one may take the other's path away.
 void remove_stale_socket(const std::string& path, const Address& address) {
   struct stat st {};
   if (::lstat(path.c_str(), &st) != 0 || !S_ISSOCK(st.st_mode)) return;
@@ -87,7 +93,7 @@ void remove_stale_socket(const std::string& path, const Address& address) {
 Listener open_listener(const std::string& text) {
   const bool is_unix = text.starts_with(kUnix);
   const std::string path = is_unix ? text.substr(kUnix.size()) : "";
-  const Address address = is_unix ? unix_address(path) : tcp_address(text);
+  const Address address = is_unix ? unix_address(text, path) : tcp_address(text);
   if (is_unix) remove_stale_socket(path, address);
 
   os::Fd fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

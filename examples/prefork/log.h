@@ -6,9 +6,12 @@
 
 namespace drover::prefork {
 
-/// Writes "TIME [PID] text" in one write(2), so that lines of several processes do not mix. A log
-/// that is closed or full is not an error.
+/// Writes "TIME [PID] text" in one write(2), so that lines of several processes do not mix; nothing
+/// with -q. A log that is closed or full is no error, and a pipe that nobody reads stops nobody:
+/// the line is lost.
 void log(std::string_view text);
+/// The same for what went wrong: also with -q.
+void complain(std::string_view text);
 
 /// Makes `path` the standard error of this process, appending; nothing when `path` is empty. Called
 /// again, it opens the file anew: that is all there is to log rotation. Throws Error, and then

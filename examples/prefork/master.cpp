@@ -14,7 +14,6 @@
 #include "examples/prefork/log.h"
 #include "examples/prefork/worker.h"
 #include "lib/os/clock.h"
-#include "lib/os/error.h"
 
 namespace drover::prefork {
 namespace {
@@ -36,13 +35,13 @@ void make_pipe(os::Fd& reader, os::Fd& writer) {
 }  // namespace
 
 Master::Master(const Settings& settings, const Start& start, Inheritance inheritance,
-               const Faults& faults, Title& title, Launcher launcher)
+               const Faults& faults, Title& title, Launcher& launcher)
     : settings_(settings),
       start_(start),
       inheritance_(std::move(inheritance)),
       faults_(faults),
       title_(title),
-      launcher_(std::move(launcher)),
+      launcher_(launcher),
       blocked_(taken_signals()),
       signals_(os::open_signalfd(taken_signals())),
       pidfile_(settings.pidfile),
@@ -58,20 +57,16 @@ Master::Master(const Settings& settings, const Start& start, Inheritance inherit
 Master::~Master() { pidfile_.remove(); }
 
 void Master::run() {
-  try {
-    boot();
-    while (!stopping_ || !pool_.empty()) {
-      pool_.maintain();
-      wait();
-      take_news();
-      take_signals();
-      if (!ready_ && !stopping_ && pool_.all_up()) say_ready();
-    }
-    if (!ready_) launcher_.failed("it was told to stop before its workers were up");
-  } catch (const std::exception& error) {
-    launcher_.failed(error.what());
-    throw;
+  boot();
+  while (!stopping_ || !pool_.empty()) {
+    pool_.maintain();
+    wait();
+    take_news();
+    take_signals();
+    if (!ready_ && !stopping_ && pool_.all_up()) say_ready();
   }
+  if (failure_) throw Error(*failure_);
+  if (!ready_) launcher_.failed("it was told to stop before its workers were up");
   log("master: stopped");
 }
 
@@ -179,7 +174,8 @@ void Master::handle_while_serving(int signal) {
 
 void Master::stop(int signal) {
   stopping_ = true;
-  // Whoever comes from now on is for the successor, or is refused at once.
+  // Whoever comes from now on is for the successor. Without one the last worker's copies keep the
+  // queue open until its request is done: who came meanwhile is reset, who comes then is refused.
   listeners_.clear();
   pool_.dismiss(signal, signal == SIGQUIT ? settings_.timeout : kQuickGrace);
 }
@@ -195,9 +191,10 @@ void Master::reap() {
       continue;
     }
     const auto death = pool_.reaped(child, {status});
-    if (!ready_ && death && !death->was_up && !death->expected)
-      throw Error::because(ECHILD, "start", fmt::format("worker[{}]", death->number),
-                           os::ExitStatus{status}.describe());
+    if (ready_ || !death || death->was_up || death->expected) continue;
+    failure_ = Error::because(ECHILD, "start", fmt::format("worker[{}]", death->number),
+                              os::ExitStatus{status}.describe());
+    stop(SIGTERM);  // the other workers may serve already
   }
 }
 
@@ -211,15 +208,15 @@ void Master::reopen_log() {
   try {
     log_to(settings_.log);
   } catch (const Error& error) {
-    log(fmt::format("master: {}", error.what()));
+    complain(fmt::format("master: {}", error.what()));
   }
   pool_.signal_all(SIGUSR1);
 }
 
 void Master::reload() {
   if (successor_ != 0 || inheritance_.old_master_lives()) {
-    log(fmt::format("master: no reload: the one before is under way, with process {}",
-                    successor_ != 0 ? successor_ : inheritance_.old_master));
+    complain(fmt::format("master: no reload: the one before is under way, with process {}",
+                         successor_ != 0 ? successor_ : inheritance_.old_master));
     return;
   }
   try {
@@ -228,14 +225,14 @@ void Master::reload() {
     title_.set("prefork master (old)");
     log(fmt::format("master: the successor is process {}", successor_));
   } catch (const Error& error) {
-    log(fmt::format("master: no reload: {}", error.what()));
+    complain(fmt::format("master: no reload: {}", error.what()));
     take_place_again();
   }
 }
 
 void Master::successor_died(os::ExitStatus status) {
-  log(fmt::format("master: the successor, process {}, {}: going on", successor_,
-                  status.describe()));
+  complain(fmt::format("master: the successor, process {}, {}: going on", successor_,
+                       status.describe()));
   take_place_again();
 }
 
@@ -243,7 +240,7 @@ void Master::take_place_again() {
   try {
     pidfile_.come_back(successor_);
   } catch (const Error& error) {
-    log(fmt::format("master: {}", error.what()));
+    complain(fmt::format("master: {}", error.what()));
   }
   successor_ = 0;
   title_.set("prefork master");

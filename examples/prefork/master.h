@@ -16,6 +16,7 @@
 #include "examples/prefork/reexec.h"
 #include "examples/prefork/settings.h"
 #include "examples/prefork/title.h"
+#include "lib/os/error.h"
 #include "lib/os/signals.h"
 
 namespace drover::prefork {
@@ -29,7 +30,7 @@ namespace drover::prefork {
 class Master {
  public:
   Master(const Settings& settings, const Start& start, Inheritance inheritance,
-         const Faults& faults, Title& title, Launcher launcher);
+         const Faults& faults, Title& title, Launcher& launcher);
   ~Master();
   Master(const Master&) = delete;
   Master& operator=(const Master&) = delete;
@@ -61,7 +62,7 @@ class Master {
   Inheritance inheritance_;
   const Faults& faults_;
   Title& title_;
-  Launcher launcher_;
+  Launcher& launcher_;
 
   const os::BlockedSignals blocked_;
   os::Fd signals_;
@@ -78,6 +79,7 @@ class Master {
   bool resting_ = false;  ///< no workers, on WINCH
   bool ready_ = false;
   bool stopping_ = false;
+  std::optional<Error> failure_;  ///< of the boot
 };
 
 }  // namespace drover::prefork

@@ -14,7 +14,7 @@ class Pidfile {
   /// `path` may be empty: then there is no file, and every call does nothing.
   explicit Pidfile(std::string path);
 
-  /// Puts this process's number at PIDFILE. Throws Error.
+  /// Puts this process's number at PIDFILE. Throws Error, also when the file is another server's.
   void write();
   /// PIDFILE becomes PIDFILE.oldbin: PIDFILE is free for the successor. Throws Error.
   void step_aside();

@@ -33,7 +33,7 @@ Clock::duration delay_after(int early_deaths) {
     run(number);
     ::_exit(0);
   } catch (const std::exception& error) {
-    log(fmt::format("worker[{}]: {}", number, error.what()));
+    complain(fmt::format("worker[{}]: {}", number, error.what()));
   }
   ::_exit(1);
 }
@@ -81,8 +81,13 @@ std::optional<Pool::Death> Pool::reaped(pid_t child, os::ExitStatus status) {
   found->early_deaths = early_deaths;
   found->start_after = now + delay_after(early_deaths);
   heartbeats_.done(death.number);
-  if (!death.expected || status.wait_status != 0)
-    log(fmt::format("master: worker[{}], process {}, {}", death.number, child, status.describe()));
+  const auto line =
+      fmt::format("master: worker[{}], process {}, {}", death.number, child, status.describe());
+  if (!death.expected) {
+    complain(line);
+  } else if (status.wait_status != 0) {
+    log(line);
+  }
   return death;
 }
 
@@ -98,7 +103,8 @@ void Pool::start(int number) {
   if (child == 0) live(run_, number);
   const auto now = Clock::now();
   if (child < 0) {
-    log(fmt::format("master: {}", Error(errno, "start", fmt::format("worker[{}]", number)).what()));
+    complain(
+        fmt::format("master: {}", Error(errno, "start", fmt::format("worker[{}]", number)).what()));
     heartbeats_.done(number);
     worker.start_after = now + delay_after(++worker.early_deaths);
     return;
@@ -138,7 +144,8 @@ void Pool::kill_if_overdue(int number) {
   const auto at = overdue_at(number);
   if (!at || Clock::now() < *at) return;
   Worker& worker = workers_[static_cast<size_t>(number)];
-  log(fmt::format("master: worker[{}], process {}, is overdue: killing it", number, worker.pid));
+  complain(
+      fmt::format("master: worker[{}], process {}, is overdue: killing it", number, worker.pid));
   ::kill(worker.pid, SIGKILL);
   worker.killed = true;
 }

@@ -12,6 +12,8 @@
 #include <climits>
 #include <cstdlib>
 #include <optional>
+#include <ranges>
+#include <string_view>
 
 #include "lib/os/error.h"
 #include "lib/os/spawn.h"
@@ -36,17 +38,22 @@ int number_in(const std::string& text) {
   return error == std::errc{} && number > 0 ? number : 0;
 }
 
+bool is_program(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && ::access(path.c_str(), X_OK) == 0;
+}
+
 /// Where the shell found the program: the path stays the same when a new release is put there.
 std::string find_program(const std::string& name, const std::string& folder) {
   if (name.starts_with('/')) return name;
   if (name.find('/') != std::string::npos) return folder + '/' + name;
   const char* path = std::getenv("PATH");
-  std::string_view rest = path == nullptr ? "" : path;
-  while (!rest.empty()) {
-    const size_t colon = std::min(rest.find(':'), rest.size());
-    const std::string candidate = fmt::format("{}/{}", rest.substr(0, colon), name);
-    if (::access(candidate.c_str(), X_OK) == 0) return find_program(candidate, folder);
-    rest.remove_prefix(std::min(colon + 1, rest.size()));
+  const std::string_view folders = path == nullptr ? "" : path;
+  for (const auto& element : std::views::split(folders, ':')) {
+    const std::string place(element.begin(), element.end());
+    // An empty name stands for the current folder.
+    const std::string candidate = fmt::format("{}/{}", place.empty() ? "." : place, name);
+    if (is_program(candidate)) return find_program(candidate, folder);
   }
   char self[PATH_MAX];
   const ssize_t size = ::readlink("/proc/self/exe", self, sizeof self);
@@ -159,16 +166,16 @@ pid_t start_successor(const Start& start, const std::vector<Listener>& listeners
                       const Faults& faults) {
   auto arguments = start.arguments;
   auto environment = environment_of_successor(listeners, generation);
-  const auto argument_pointers = pointers_to(arguments);
-  const auto environment_pointers = pointers_to(environment);
+  auto argument_pointers = pointers_to(arguments);
+  auto environment_pointers = pointers_to(environment);
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(errno, "start", start.program);
   const os::Fd failure_reader(ends[0]);
   os::Fd failure_writer(ends[1]);
   const Plan plan{start.program.c_str(),
                   start.folder.c_str(),
-                  const_cast<char**>(argument_pointers.data()),
-                  const_cast<char**>(environment_pointers.data()),
+                  argument_pointers.data(),
+                  environment_pointers.data(),
                   listeners,
                   last_to_close(faults),
                   failure_writer.get()};

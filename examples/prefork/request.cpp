@@ -1,5 +1,7 @@
 #include "examples/prefork/request.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -55,16 +57,28 @@ std::string_view take_line(std::string_view& text) {
   return line;
 }
 
+/// "/path?query" of "http://host/path?query": a proxy is asked like that, and every server has to
+/// understand it (RFC 9112, 3.2.2).
+std::string origin_form(std::string_view target) {
+  constexpr std::string_view kScheme = "http://";
+  if (lower(target.substr(0, kScheme.size())) != kScheme) return std::string(target);
+  target.remove_prefix(kScheme.size());
+  const size_t end = std::min(target.find_first_of("/?"), target.size());
+  if (end == 0) throw Refused{kBadRequest};
+  target.remove_prefix(end);
+  return fmt::format("{}{}", target.starts_with('/') ? "" : "/", target);
+}
+
 /// "GET /path?query HTTP/1.1". Returns the minor version.
 int parse_request_line(std::string_view line, Request& request) {
   const auto first = line.find(' ');
   const auto last = line.rfind(' ');
   if (first == std::string_view::npos || first == last) throw Refused{kBadRequest};
   const std::string_view method = line.substr(0, first);
-  const std::string_view target = line.substr(first + 1, last - first - 1);
+  const std::string target = origin_form(line.substr(first + 1, last - first - 1));
   const std::string_view version = line.substr(last + 1);
   if (method.empty() || !std::all_of(method.begin(), method.end(), is_token) ||
-      !target.starts_with('/') || target.find_first_of(" \t") != std::string_view::npos ||
+      !target.starts_with('/') || target.find_first_of(" \t") != std::string::npos ||
       !version.starts_with("HTTP/"))
     throw Refused{kBadRequest};
   if (version != "HTTP/1.1" && version != "HTTP/1.0") throw Refused{kVersionNotSupported};

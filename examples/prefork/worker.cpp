@@ -10,10 +10,13 @@
 #include <array>
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "examples/prefork/answer.h"
 #include "examples/prefork/connection.h"
 #include "examples/prefork/log.h"
+#include "lib/cli/message.h"
+#include "lib/os/clock.h"
 #include "lib/os/error.h"
 #include "lib/os/signals.h"
 
@@ -26,8 +29,8 @@ using namespace std::chrono_literals;
 constexpr int kNoDescriptorMs = 100;
 /// How long a client may keep a worker for itself between two requests.
 constexpr auto kIdle = 2s;
-/// A client that was told "keep-alive" may have sent its next request before it learns that the
-/// worker leaves: so long it is answered.
+/// The same when the worker is to leave or somebody waits in the queue. Not at once: a client that
+/// was told "keep-alive" may have sent its next request already.
 constexpr auto kParting = 500ms;
 /// How long a client may take to close its side of the connection.
 constexpr auto kLinger = 1s;
@@ -43,13 +46,15 @@ class Worker {
     setup_.title.set("prefork " + name_);
     ::signal(SIGTERM, SIG_DFL);
     ::signal(SIGINT, SIG_DFL);
-    const sigset_t quick = os::signal_set({SIGTERM, SIGINT});
+    ::signal(SIGALRM, SIG_DFL);
+    const sigset_t quick = os::signal_set({SIGTERM, SIGINT, SIGALRM});
     ::sigprocmask(SIG_UNBLOCK, &quick, nullptr);
   }
 
   void run() {
     if (setup_.faults.has(Fault::leak_child) && setup_.number == 0) leak_child();
     fail_if_asked_to(Fault::worker_failure);
+    hang_if_asked_to();
     say_up();
     fail_if_asked_to(Fault::crash_workers);
     while (!told_to_leave())
@@ -62,6 +67,12 @@ class Worker {
   void fail_if_asked_to(Fault fault) const {
     if (setup_.faults.has(fault))
       throw Error::because(ECANCELED, "go on", {}, "a fault was asked for");
+  }
+
+  void hang_if_asked_to() const {
+    if (!setup_.faults.has(Fault::hang_worker)) return;
+    while (setup_.number == setup_.settings.workers - 1)
+      ::pause();
   }
 
   void say_up() {
@@ -92,9 +103,11 @@ class Worker {
   void accept_from(int listener) {
     os::Fd client(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (client) {
+      out_of_descriptors_ = false;
       serve(Connection(std::move(client)));
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-      log(fmt::format("{}: {}", name_, Error(errno, "accept a connection").what()));
+      if (!std::exchange(out_of_descriptors_, true))
+        complain(fmt::format("{}: {}", name_, Error(errno, "accept a connection").what()));
       // The connection stays in the queue, and poll(2) would come back at once: orders only.
       std::array orders{pollfd{signals_.get(), POLLIN, 0},
                         pollfd{setup_.lifeline.get(), POLLIN, 0}};
@@ -136,8 +149,10 @@ class Worker {
       stay = setup_.settings.keep_alive && request->keep_alive && !told_to_leave() &&
              !somebody_waits();
     } catch (const Refused& refused) {
-      reply = refusal(refused.status);
+      reply = {refused.status, ""};  // no body: it may be HEAD that was refused
     }
+    if (cli::verbosity() == cli::Verbosity::verbose)
+      log(fmt::format("{}: answers {}", name_, reply.status));
     return connection.write(compose(reply, with_body, stay), Clock::now() + timeout_ / 4) && stay;
   }
 
@@ -145,14 +160,15 @@ class Worker {
   bool next_request_comes(const Connection& connection) {
     end_work();
     auto deadline = Clock::now() + kIdle;
+    auto watched = with_listeners({{connection.fd(), POLLIN, 0},
+                                   {signals_.get(), POLLIN, 0},
+                                   {setup_.lifeline.get(), POLLIN, 0}});
     while (!connection.has_more()) {
-      // Once it is to leave, only the client is watched.
-      pollfd watched[] = {{connection.fd(), POLLIN, 0},
-                          {leaving_ ? -1 : signals_.get(), POLLIN, 0},
-                          {leaving_ ? -1 : setup_.lifeline.get(), POLLIN, 0}};
-      if (::poll(watched, std::size(watched), os::poll_timeout(deadline)) == 0) return false;
+      if (::poll(watched.data(), watched.size(), os::poll_timeout(deadline)) == 0) return false;
       if (watched[0].revents != 0) return true;
-      if (!leaving_ && told_to_leave()) deadline = std::min(deadline, Clock::now() + kParting);
+      if (!told_to_leave() && !somebody_waits()) continue;
+      deadline = std::min(deadline, Clock::now() + kParting);
+      watched.resize(1);  // the rest has been said
     }
     return true;
   }
@@ -172,7 +188,7 @@ class Worker {
     }
     pollfd lifeline{setup_.lifeline.get(), POLLIN, 0};
     if (!leaving_ && ::poll(&lifeline, 1, 0) > 0) {
-      log(name_ + ": the master is dead, leaving");
+      complain(name_ + ": the master is dead, leaving");
       leaving_ = true;
     }
     return leaving_;
@@ -182,7 +198,7 @@ class Worker {
     try {
       log_to(setup_.settings.log);
     } catch (const Error& error) {
-      log(fmt::format("{}: {}", name_, error.what()));
+      complain(fmt::format("{}: {}", name_, error.what()));
     }
   }
 
@@ -200,6 +216,7 @@ class Worker {
   const Identity identity_;
   const os::Fd signals_;
   bool leaving_ = false;
+  bool out_of_descriptors_ = false;  ///< and has said so
 };
 
 }  // namespace

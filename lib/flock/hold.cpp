@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 
 #include "lib/flock/generation.h"
 #include "lib/flock/holders.h"
@@ -90,6 +91,15 @@ void look_for_pidfile(const LockFile& file, Hold& result) {
 }
 
 }  // namespace
+
+int first_free_descriptor(const char* listen_fds) noexcept {
+  constexpr int kMost = 1 << 20;
+  const std::string_view text = listen_fds == nullptr ? "" : listen_fds;
+  int count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const bool valid = error == std::errc{} && end == text.data() + text.size();
+  return valid && count > 0 && count < kMost ? 3 + count : 3;
+}
 
 Hold hold(const HoldRequest& request) {
   Hold result;

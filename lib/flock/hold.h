@@ -34,6 +34,10 @@ struct Hold {
   std::vector<std::string> warnings;
 };
 
+/// The first descriptor that does not belong to socket activation: 3 + $LISTEN_FDS
+/// (sd_listen_fds(3)). `listen_fds` is that variable's value, or null.
+int first_free_descriptor(const char* listen_fds) noexcept;
+
 /// Takes the lock and makes its descriptor ready to be inherited. Blocks as `patience` says. Throws
 /// Error. Marks the arrival by the file's modification time once the lock is held.
 /// When the process has inherited a lock of the same file, from whomever, that one is kept, where

@@ -90,6 +90,7 @@ bool look_in(const std::string& table, Files files, Opened& opened) {
     opened.fds.push_back({.fd = fd, .file = entry.id, .mode = {}, .inherited = false, .taker = 0});
     read_lock(opened.fds.back(), fmt::format("{}/fdinfo/{}", table, fd));
   }
+  if (dir.error() != 0) opened.readable = false;
   std::sort(opened.fds.begin(), opened.fds.end(),
             [](const HeldFd& a, const HeldFd& b) { return a.fd < b.fd; });
   return any;

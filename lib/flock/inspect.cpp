@@ -155,8 +155,12 @@ class Inspection {
   void scan() {
     uninspected_ = visit_openers(files_, Whom::everybody, [this](pid_t pid, const Opened& opened) {
       for (const HeldFd& held : opened.fds) {
+        if (pid == ::getpid() && !held.stays()) continue;
         auto& found = found_[held.file];
-        auto& where = held.stays() ? found.holding : held.mode ? found.asking : found.open;
+        auto& where = pid == ::getpid() ? found.own
+                      : held.stays()    ? found.holding
+                      : held.mode       ? found.asking
+                                        : found.open;
         where.push_back({pid, held});
       }
       for (const int fd : opened.deleted)
@@ -180,6 +184,7 @@ class Inspection {
   void finish(const Target& target, LockReport& report) {
     auto& found = found_[target.id];
     report.uninspected = uninspected_;
+    if (found.holding.empty()) found.holding.swap(found.own);
     auto file = LockFile::open(target.path);
     report.held = !found.holding.empty() || (file && is_held(*file));
     // Who merely asks has the lock for an instant; who has it longer is a holder of another make.
@@ -216,6 +221,7 @@ class Inspection {
   struct Found {
     std::vector<Share> holding;
     std::vector<Share> asking;
+    std::vector<Share> own;  ///< inherited by this process: told only when nobody else holds
     std::vector<Share> open;
   };
 

@@ -60,11 +60,11 @@ bool Masters::verify(const std::string& pidfile) {
   auto process = os::Process::open(*pid);
   // Alive after the look: then /proc has told of this process, not of a successor with its number.
   if (!process || !belongs(*pid) || !process->alive()) {
-    problem_ =
-        fmt::format("'{}' names process {}, which {}", pidfile, *pid,
-                    !process || !process->alive() ? "does not live"
-                    : hidden_ ? "belongs to another user: whether it holds the lock cannot be seen"
-                              : fmt::format("does not hold '{}'", lock_path_));
+    problem_ = fmt::format(
+        "'{}' names process {}, which {}", pidfile, *pid,
+        !process || !process->alive() ? "does not live"
+        : hidden_ ? fmt::format("is not seen to hold '{}': it cannot be looked into", lock_path_)
+                  : fmt::format("does not hold '{}'", lock_path_));
     return false;
   }
   if (known_.size() >= kRemembered) {

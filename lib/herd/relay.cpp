@@ -189,8 +189,9 @@ class Relay {
   void take_signals() {
     signals_.async_wait(Descriptor::wait_read, [this](asio::error_code error) {
       if (flock::cancelled(error)) return;
+      // One a turn: a storm of signals must not keep the end of the service from being seen.
       signalfd_siginfo info{};
-      while (::read(signalfd_.get(), &info, sizeof info) == sizeof info)
+      if (::read(signalfd_.get(), &info, sizeof info) == sizeof info)
         handle(static_cast<int>(info.ssi_signo));
       take_signals();
     });

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <system_error>
 
 #include "lib/os/error.h"
 
@@ -93,18 +94,32 @@ std::string read_proc(const std::string& path, size_t limit) {
 }
 
 int NumberedDir::next() noexcept {
-  while (const dirent* entry = ::readdir(dir_)) {
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(dir_);
+    if (entry == nullptr) {
+      error_ = errno;
+      return -1;
+    }
     const std::string_view name = entry->d_name;
     int number = -1;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
     if (error == std::errc{} && end == name.data() + name.size()) return number;
   }
-  return -1;
 }
 
 std::vector<pid_t> all_processes() {
-  std::vector<pid_t> pids = numbers_in("/proc");
-  if (pids.empty()) throw Error(errno == 0 ? ENOENT : errno, "list processes in", "/proc");
+  NumberedDir dir("/proc");
+  int err = dir ? 0 : errno;
+  std::vector<pid_t> pids;
+  for (int pid; err == 0 && (pid = dir.next()) >= 0;)
+    pids.push_back(pid);
+  if (err == 0) err = dir.error();
+  if (err == 0 && pids.empty()) err = ENOSYS;
+  // A missing /proc must not look like a missing lock.
+  if (err != 0)
+    throw Error::because(err == ENOENT ? EIO : err, "list processes in", "/proc",
+                         std::generic_category().message(err));
   std::sort(pids.begin(), pids.end());
   return pids;
 }

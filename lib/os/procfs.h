@@ -39,7 +39,8 @@ std::optional<ProcessStat> read_stat(pid_t pid);
 /// Reads a file of /proc whole, at most `limit` bytes. Empty when it cannot be read.
 std::string read_proc(const std::string& path, size_t limit = 1 << 20);
 
-/// All processes visible in /proc, in ascending order. Throws Error when /proc is not there.
+/// All processes visible in /proc, in ascending order. Throws Error when /proc cannot be
+/// read, EIO when it is not there.
 std::vector<pid_t> all_processes();
 /// The thread ids of a process; empty when it is gone.
 std::vector<pid_t> threads_of(pid_t pid);
@@ -63,9 +64,12 @@ class NumberedDir {
   [[nodiscard]] int fd() const noexcept { return ::dirfd(dir_); }
   /// The next number, or -1 at the end.
   int next() noexcept;
+  /// An errno value when the end was a failure; 0 otherwise.
+  [[nodiscard]] int error() const noexcept { return error_; }
 
  private:
   DIR* dir_;
+  int error_ = 0;
 };
 
 /// When the machine was started, in seconds of CLOCK_REALTIME; 0 when /proc/stat does not tell.

@@ -38,6 +38,13 @@ void exec_command(const std::vector<std::string>& command) {
   throw ExecError(errno, command[0]);
 }
 
+void execute(const Execution& execution) {
+  const auto arguments = arguments_of(execution.arguments);
+  const auto environment = arguments_of(execution.environment);
+  ::execve(execution.program.c_str(), arguments.data(), environment.data());
+  throw ExecError(errno, execution.program);
+}
+
 pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
   const auto arguments = arguments_of(command);
   int ends[2];

@@ -22,6 +22,15 @@ class ExecError : public Error {
 /// dispositions. Returns only by throwing ExecError.
 [[noreturn]] void exec_command(const std::vector<std::string>& command);
 
+/// Exactly what execve(2) takes: nothing is looked up, nothing added.
+struct Execution {
+  std::string program;
+  std::vector<std::string> arguments;    ///< with argv[0]
+  std::vector<std::string> environment;  ///< "NAME=VALUE"
+};
+/// Becomes the program. Returns only by throwing ExecError.
+[[noreturn]] void execute(const Execution& execution);
+
 /// Starts the command as a child with the signal mask `mask`. Blocks until it was executed. Throws
 /// ExecError when it could not be, Error when the system has no room for a process.
 pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask);

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from conftest import needs
-from support.flocks import IN_SANITIZER_BUILD, complains, end, hold  # noqa: F401
+from support.flocks import IN_SANITIZER_BUILD, Keeper, as_nobody, complains, end, hold  # noqa: F401
 
-NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
-WAIT = ("drover-wait",)
-HOLD = ("drover-hold",)
+needs_own_descriptors = pytest.mark.skipif(
+    IN_SANITIZER_BUILD, reason="its libraries want descriptors of their own"
+)
 
 
 def hold_command(*words):
@@ -62,12 +62,12 @@ def test_name_that_is_too_long(run, folder, length):
 @pytest.mark.parametrize("name", [b"\xff\xfe", "\u00fc".encode(), b"a b\tc", b"'q'\"", b"-x"])
 def test_any_bytes_are_a_name(run, folder, name):
     path = os.path.join(os.fsencode(folder), name)
-    done = run(*HOLD, os.fsdecode(path), "true")
+    done = run("drover-hold", os.fsdecode(path), "true")
     assert done.returncode == 0, done.stderr
     assert os.path.exists(path)
 
 
-def test_control_characters_cannot_forge_a_line(run, folder):
+def test_control_characters_cannot_forge_a_line(run):
     done = run("drover-wait", "a\nb\x1b[31m\r")
     assert done.returncode == 66
     assert done.stderr.splitlines()[0].startswith("drover-wait: cannot wait for 'a\\x0ab\\x1b[31m\\x0d'")
@@ -78,20 +78,20 @@ def test_unreadable_lock(run, folder, lock):
     folder.chmod(0o777)
     lock.write_text("precious")
     lock.chmod(0o600)
-    assert fails(run(*NOBODY, *hold_command(lock)), folder, 125, str(lock), "Permission denied")
-    assert fails(run(*NOBODY, "drover-wait", lock), folder, 77, str(lock), "Permission denied")
+    assert fails(run(*as_nobody(*hold_command(lock))), folder, 125, str(lock), "Permission denied")
+    assert fails(run(*as_nobody("drover-wait", lock)), folder, 77, str(lock), "Permission denied")
     assert lock.read_text() == "precious"
 
 
 def test_folder_that_cannot_be_written(run, folder, lock):
     folder.chmod(0o755)
-    assert fails(run(*NOBODY, *hold_command(lock)), folder, 125, str(lock), "Permission denied")
+    assert fails(run(*as_nobody(*hold_command(lock))), folder, 125, str(lock), "Permission denied")
 
 
 def test_folder_that_cannot_be_searched(run, folder, lock):
     lock.touch(0o666)
     folder.chmod(0o700)
-    done = run(*NOBODY, "drover-wait", lock, cwd="/")
+    done = run(*as_nobody("drover-wait", lock), cwd="/")
     assert fails(done, folder, 77, str(lock), "Permission denied")
 
 
@@ -101,7 +101,7 @@ def test_readable_lock_of_another_user_can_be_held(run, folder, lock):
     lock.touch()
     lock.chmod(0o644)
     os.utime(lock, (1, 1))
-    done = run(*NOBODY, "drover-hold", lock, "echo", "ran")
+    done = run(*as_nobody("drover-hold", lock, "echo", "ran"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
     assert lock.stat().st_mtime == 1
 
@@ -114,26 +114,33 @@ def in_mount(folder, options, script, *words):
     return ("unshare", "-m", "sh", "-c", text, "sh", *words)
 
 
+# The number of holders that drover-ls finds while mount/$f is held, then the exit codes of all three.
+HOLD_WAIT_LIST = (
+    'drover-hold mount/$f sh -c "drover-ls --pids mount/$f >listed; wc -l <listed"; echo $?; '
+    "drover-wait mount/$f; echo $?; drover-ls -q mount/$f; echo $?"
+)
+
+
 def test_read_only_file_system(run, folder):
-    """locks 33: an old file can be held and waited for, a new one cannot be made"""
+    """locks 33: an old file can be held, waited for and listed, a new one cannot be made"""
     script = (
         "touch mount/old && mount -o remount,ro mount && for f in old new; do "
-        "drover-hold mount/$f echo $f; echo $?; drover-wait mount/$f; echo $?; done"
+        f"{HOLD_WAIT_LIST}; done"
     )
     done = run(*in_mount(folder, "size=1m", script))
-    assert done.stdout.split() == ["old", "0", "66", "125", "66"]
+    assert done.stdout.splitlines() == ["1", "0", "66", "1", "125", "66", "66"]
     assert "drover-hold: cannot create lock file" in done.stderr
     assert "mount/new': Read-only file system" in done.stderr
 
 
 def test_full_file_system(run, folder):
-    """No inode is left: a new file cannot be made, an old one works."""
+    """No inode is left: a new file cannot be made, an old one can be held, waited for and listed."""
     script = (
         "touch mount/old; i=0; while touch mount/f$i 2>/dev/null; do i=$((i+1)); done; "
-        "for f in old new; do drover-hold mount/$f echo $f; echo $?; done"
+        f"for f in old new; do {HOLD_WAIT_LIST}; done"
     )
     done = run(*in_mount(folder, "size=64k,nr_inodes=8", script))
-    assert done.stdout.split() == ["old", "0", "125"]
+    assert done.stdout.splitlines() == ["1", "0", "66", "1", "125", "66", "66"]
     assert "mount/new': No space left on device" in done.stderr
 
 
@@ -162,24 +169,66 @@ def limited(number, *words):
     return ("prlimit", f"--nofile={number}", *words)
 
 
-@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="its libraries want descriptors of their own")
-def test_no_descriptor_left_for_hold(run, folder, lock):
+def first_that_suffices(run, code, *words):
+    """The outcome with the first number of descriptors that suffices; with fewer it fails and says why."""
+    for number in range(3, 20):
+        done = run(*limited(number, *words))
+        if number > 3 and done.returncode != code:
+            return done
+        assert done.returncode == code
+        assert "Too many open files" in done.stderr
+    return done
+
+
+@needs_own_descriptors
+@pytest.mark.parametrize("options", [(), ("-x", "-n"), ("--new",), ("--guard",)])
+def test_no_descriptor_left_for_hold(run, folder, lock, options):
     """locks 43"""
-    done = run(*limited(3, *hold_command(lock)))
-    assert done.returncode == 125
-    (line,) = [line for line in done.stderr.splitlines() if "cannot" in line]
-    assert "Too many open files" in line
-    assert not (folder / "ran").exists() and not lock.exists()
+    done = run(*limited(3, *hold_command(*options, lock)))
+    assert fails(done, folder, 125, str(lock), "Too many open files")
+    assert not lock.exists()
+    # A command that needs no descriptor.
+    done = first_that_suffices(run, 125, "drover-hold", *options, lock, "drover-hold", "--version")
+    assert (done.returncode, done.stdout[:12]) == (0, "drover-hold "), done.stderr
 
 
-@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="its libraries want descriptors of their own")
-@pytest.mark.parametrize("options", [(), ("-w", "1"), ("--start", "1"), ("--relay", "app.pid")])
-def test_no_descriptor_left_for_wait(hold, run, folder, lock, options):
+@needs_own_descriptors
+@pytest.mark.parametrize("options", [(), ("--start", "1"), ("--relay", "app.pid"), ("--grace", "1")])
+def test_no_descriptor_left_for_wait(hold, run, lock, options):
     holder = hold(lock)
-    for number in range(3, 9):
-        done = run(*limited(number, "drover-wait", "-E", "1", *options, "-w", "20ms", lock))
-        assert done.returncode in (1, 71), done.stderr
-        assert done.stderr.startswith("drover-wait: ")
+    done = first_that_suffices(run, 71, "drover-wait", *options, "-w", "20ms", lock)
+    assert done.returncode == 1, done.stderr
+    assert "still held" in done.stderr
+    end(holder)
+
+
+@needs_own_descriptors
+@pytest.mark.parametrize("options", [(), ("--json",), ("--waiters", "--open", "--tree")])
+def test_no_descriptor_left_for_ls(hold, run, lock, options):
+    holder = hold(lock)
+    done = first_that_suffices(run, 71, "drover-ls", *options, lock)
+    assert done.returncode == 0, done.stderr
+    assert str(holder.pid) in done.stdout and "sleep 1000" in done.stdout
+    end(holder)
+
+
+@needs_own_descriptors
+def test_hard_limit_with_all_descriptors_in_use(hold, run, folder, lock):
+    """locks 43"""
+    holder = hold(lock)
+    new = folder / "new.lock"
+    script = (
+        "ulimit -n 16; for i in $(seq 3 15); do eval \"exec $i</dev/null\"; done; "
+        'drover-hold "$2" touch ran; echo $?; drover-wait "$1"; echo $?; drover-ls "$1"; echo $?'
+    )
+    done = run("bash", "-c", script, "bash", lock, new)
+    assert done.stdout.split() == ["125", "71", "71"]
+    assert done.stderr.splitlines() == [
+        f"drover-hold: cannot open lock file '{new}': Too many open files",
+        f"drover-wait: cannot open lock file '{lock}': Too many open files",
+        f"drover-ls: cannot open lock file '{lock}': Too many open files",
+    ]
+    assert not new.exists() and not (folder / "ran").exists()
     end(holder)
 
 
@@ -203,7 +252,7 @@ def test_number_above_the_hard_limit(run, folder, lock):
     assert fails(done, folder, 125, "'64'", "ulimit -Hn")
 
 
-@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="its libraries want descriptors of their own")
+@needs_own_descriptors
 def test_soft_limit_with_all_descriptors_in_use(run, lock):
     """locks 43: the hard limit has room, the soft one is back afterwards"""
     script = (
@@ -215,13 +264,16 @@ def test_soft_limit_with_all_descriptors_in_use(run, lock):
 
 
 @pytest.mark.skipif(IN_SANITIZER_BUILD, reason="a sanitizer reserves terabytes of addresses")
-def test_no_memory(run, lock):
+def test_no_memory(start, run, folder):
     """Many locks and no room for their threads."""
-    paths = [lock.with_name(f"{number}.lock") for number in range(50)]
-    script = 'for f; do exec {n}<>"$f"; flock -s $n; done; ulimit -v 5000; drover-wait -w 1 "$@" & wait $!'
-    done = run("bash", "-c", script, "bash", *paths)
-    assert done.returncode in (71, 78)
-    assert complains(done.stderr, "drover-wait")
+    paths = [folder / f"{number}.lock" for number in range(500)]
+    keeper = Keeper(start, paths)
+    script = 'ulimit -v "$1"; shift; exec drover-wait -w 1ms "$@"'
+    assert run("sh", "-c", script, "sh", "unlimited", *paths).returncode == 1
+    done = run("sh", "-c", script, "sh", "8000", *paths)
+    assert done.returncode == 71
+    assert complains(done.stderr, "drover-wait", "start a thread")
+    end(keeper.process)
 
 
 def test_command_not_found(run, folder, lock):

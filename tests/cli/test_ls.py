@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from support.flocks import PYTHON, complains, end, finish, hold, holds, wait  # noqa: F401
-from support.processes import alive, children, eventually, holders, in_flock, parent, start_time
+from conftest import needs
+from support.flocks import PYTHON, as_nobody, complains, end, finish, hold, holds, wait  # noqa: F401
+from support.processes import alive, children, eventually, holders, parent, start_time
 
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 COUNT = 5000
 
 
@@ -77,7 +77,7 @@ def test_missing_lock_is_66(run, lock):
     assert not lock.exists()
 
 
-def test_one_holder(hold, run, lock, look):
+def test_one_holder(hold, lock, look):
     holder = hold(lock, "--fd", "1030")
     report = look(lock)
     assert report["path"] == str(lock)
@@ -112,7 +112,7 @@ def test_table_of_one_holder(hold, run, lock):
     end(holder)
 
 
-def test_every_process_that_inherited_it(start, run, lock, look):
+def test_every_process_that_inherited_it(start, lock, look):
     shell, kids = family(start, lock)
     report = look(lock)
     assert pids_of(report) == {shell.pid, *kids} == holders(lock)
@@ -179,6 +179,7 @@ def test_two_independent_holds_are_two_groups(hold, lock, run, look):
 
 def test_lock_on_descriptor_0(start, lock, look):
     """locks 50"""
+    needs("flock")
     lock.touch(0o600)
     with open(lock) as file:
         holder = start("sh", "-c", "flock -s 0 && exec sleep 1000", stdin=file)
@@ -205,6 +206,7 @@ def test_waiters_are_no_holders(hold, wait, run, lock, look):
 
 def test_unlocked_by_a_child(start, run, wait, lock, look):
     """locks 12: nobody holds it any more; --open still shows who has the file."""
+    needs("flock")
     script = "sleep 1000 & read line; flock -u 1025; read line; wait"
     shell = start("drover-hold", lock, "bash", "-c", script, stdin=-1)
     eventually(lambda: len(holders(lock)) == 2, "two holders")
@@ -418,6 +420,7 @@ def test_several_locks(hold, run, folder):
 
 def test_in_a_pid_namespace_where_the_taker_is_dead(start, lock):
     """locks 47: /proc/locks shows nothing of it."""
+    needs("unshare")
     script = (
         'drover-hold "$1" sh -c "sleep 1000 & exit 0";'
         ' until drover-ls "$1" | grep -q " sleep 1000$"; do :; done; drover-ls --json "$1";'
@@ -438,14 +441,14 @@ def test_another_user_sees_its_own_and_counts_the_rest(hold, start, run, folder,
     """locks 48"""
     folder.chmod(0o755)
     holder = hold(lock, "--mode", "0644")
-    done = run(*NOBODY, "drover-ls", "-v", lock)
+    done = run(*as_nobody("drover-ls", "-v", lock))
     assert done.returncode == 0
     assert done.stdout.startswith(f"{lock}: held, holder not visible\n")
     uninspected = re.search(r"processes that could not be inspected: (\d+)", done.stderr)
     assert int(uninspected[1]) > 0
-    own = start(*NOBODY, "drover-hold", lock, "sleep", "1000")
+    own = start(*as_nobody("drover-hold", lock, "sleep", "1000"))
     eventually(lambda: holds(own.pid, lock), "the user's own holder")
-    report = json.loads(run(*NOBODY, "drover-ls", "--json", lock).stdout)["locks"][0]
+    report = json.loads(run(*as_nobody("drover-ls", "--json", lock)).stdout)["locks"][0]
     assert pids_of(report) == {own.pid}
     assert report["uninspected"] > 0
     assert report["descriptions"][0]["holders"][0]["uid"] == 65534
@@ -455,7 +458,7 @@ def test_another_user_sees_its_own_and_counts_the_rest(hold, start, run, folder,
 def test_unreadable_lock_is_77(hold, run, folder, lock):
     folder.chmod(0o755)
     holder = hold(lock)
-    done = run(*NOBODY, "drover-ls", lock)
+    done = run(*as_nobody("drover-ls", lock))
     assert (done.returncode, done.stdout) == (77, "")
     assert complains(done.stderr, "drover-ls", str(lock), "Permission denied")
     end(holder)
@@ -464,6 +467,7 @@ def test_unreadable_lock_is_77(hold, run, folder, lock):
 @pytest.mark.parametrize("kind", ["tmpfs", "overlay"])
 def test_file_systems(start, folder, kind):
     """locks 49: the numbers of their devices differ from those in /proc/locks."""
+    needs("unshare")
     for name in ("m", "lower", "upper", "work", "base"):
         (folder / name).mkdir()
     layers = "lowerdir=base/lower,upperdir=base/upper,workdir=base/work"
@@ -472,11 +476,10 @@ def test_file_systems(start, folder, kind):
         "overlay": f"mount -t tmpfs tmpfs base && mkdir base/lower base/upper base/work"
         f" && touch base/lower/a.lock && mount -t overlay overlay -o {layers} m",
     }[kind]
-    script = (
-        f"{mount} && drover-hold m/a.lock sh -c '"
-        'sleep 1000 & child=$!; drover-ls --pids m/a.lock; echo $$ $child; kill -9 $child; wait $child || true\''
-    )
-    code, out, err = finish(start("unshare", "-m", "sh", "-c", script, cwd=folder))
+    look = "drover-ls --pids m/a.lock; echo $$ $child"
+    script = f'{mount} && drover-hold m/a.lock sh -c "$1"'
+    command = f"sleep 1000 & child=$!; {look}; kill -9 $child; wait $child || true"
+    code, out, err = finish(start("unshare", "-m", "sh", "-c", script, "sh", command))
     assert code == 0, err
     assert sorted(out.split()[:2]) == sorted(out.split()[2:])
 
@@ -528,8 +531,22 @@ def test_full_standard_output_is_told(hold, run, lock):
     end(holder)
 
 
-def test_it_takes_nothing_away(hold, run, lock):
-    """locks 18: whoever asks never makes a holder fail, and changes nothing in the file."""
+def test_it_makes_no_holder_fail(start, run, folder, lock):
+    """locks 18: whatever it asks the kernel is over before anybody notices."""
+    lock.touch(0o600)
+    script = 'until [ -e stop ]; do drover-ls "$1"; done; :'
+    asker = start("sh", "-c", script, "sh", lock)
+    for _ in range(50):
+        assert asker.stdout.readline()
+        for options in [("-n",), ("-x", "-n")]:
+            done = run("drover-hold", *options, lock, "true")
+            assert (done.returncode, done.stderr) == (0, "")
+    (folder / "stop").touch()
+    assert finish(asker)[::2] == (0, "")
+
+
+def test_it_takes_nothing_away(run, lock):
+    """Nothing in the file changes."""
     lock.write_text("kept")
     before = lock.stat()
     for _ in range(50):

@@ -3,6 +3,7 @@
 import itertools
 import os
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -19,13 +20,14 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory):
+def program():
     needs("cc")
-    path = tmp_path_factory.mktemp("port") / "port_free"
-    subprocess.run(
-        ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, SUPPORT / "port_free.c"], check=True
-    )
-    return path
+    with tempfile.TemporaryDirectory(prefix="drover.") as folder:
+        path = f"{folder}/port_free"
+        subprocess.run(
+            ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, SUPPORT / "port_free.c"], check=True
+        )
+        yield path
 
 
 @pytest.fixture
@@ -106,13 +108,15 @@ def test_process_that_cannot_end_delays_nobody(start, hold, wait, lock):
     """The dead first process of a pid namespace waits for whoever has yet to be reaped in it."""
     stuck = start(*PYTHON, "-c", STUCK, stdin=-1)
     assert stuck.stdout.readline() == "ready\n"
-    times = []
-    for _ in range(5):
+    # It gives a process that is about to end one second. Another cause of delay does not last.
+    for _ in range(20):
         holder = hold(lock)
         waiter = wait(lock)
         begin = time.monotonic()
         end(holder)
         assert finish(waiter)[0] == 0
-        times.append(time.monotonic() - begin)
-    assert min(times) < 0.9
+        seconds = time.monotonic() - begin
+        if seconds < 0.9:
+            break
+    assert seconds < 0.9
     stuck.communicate("")

@@ -1,9 +1,10 @@
 """What drover-wait --relay says without being asked."""
 
+import contextlib
 import os
 import signal
 
-from support.flocks import end
+from support.flocks import end, start_waiter
 from support.processes import eventually
 from support.relays import Relay, pidfile, relay, serve, stranger  # noqa: F401
 
@@ -54,10 +55,33 @@ def test_process_of_another_user_is_not_slandered(start, serve, folder, pidfile)
     process = start(*nobody, "drover-wait", "--relay", pidfile)
     waiter = Relay.__new__(Relay)
     waiter.process = process
-    assert "belongs to another user" in waiter.says("no master is known yet")
+    assert "cannot be looked into" in waiter.says("no master is known yet")
     process.send_signal(signal.SIGTERM)
     line = waiter.says("cannot relay SIGTERM")
-    assert "whether it holds the lock cannot be seen" in line and "does not hold" not in line
+    assert "is not seen to hold" in line and "does not hold" not in line
     assert server.got_nothing()
     end(server.process)
     eventually(lambda: process.poll() is not None, "its end")
+
+
+def test_storm_of_signals_does_not_hide_the_end(start, serve, pidfile):
+    """Each warning may wait a second for room in a log that nobody reads."""
+    server = serve(names_itself_in="-")
+    pidfile.write_text("1\n")
+    reader, writer = os.pipe()
+    waiter = start_waiter(start, "--relay", pidfile, stderr=writer)
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writer, b"x" * 4096):
+            pass
+    waiter.send_signal(signal.SIGTERM)
+    end(server.process)
+
+    def ended_by_now():
+        waiter.send_signal(signal.SIGTERM)
+        return waiter.poll() is not None
+
+    eventually(ended_by_now, "the end")
+    assert waiter.returncode == 0
+    os.close(reader)
+    os.close(writer)

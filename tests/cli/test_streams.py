@@ -45,6 +45,7 @@ def test_wait_with_closed_streams(hold, start, lock, numbers, options):
     holder = hold(lock)
     waiter = start(*closing(numbers, "drover-wait", *options, lock))
     eventually(lambda: in_flock(waiter.pid) or waiter.poll() is not None, "the waiter to block")
+    assert waiter.poll() is None
     end(holder)
     assert finish(waiter)[0] == 0
 
@@ -53,11 +54,26 @@ def test_wait_with_closed_streams(hold, start, lock, numbers, options):
 def test_failures_with_closed_streams(run, lock, numbers):
     """The message must not end up in the lock file."""
     assert run(*closing(numbers, "drover-wait", lock)).returncode == 66
+    assert run(*closing(numbers, "drover-ls", lock)).returncode == 66
     lock.touch(0o600)
     assert run(*closing(numbers, "drover-wait", lock)).returncode == 66
     assert run(*closing(numbers, "drover-hold", lock)).returncode == 125
     assert run(*closing(numbers, "drover-hold", lock, "no-such-command")).returncode == 127
     assert lock.read_bytes() == b""
+
+
+@pytest.mark.parametrize("numbers", CLOSED)
+@pytest.mark.parametrize("option", ["--pids", "--json", "-q"])
+def test_ls_with_closed_streams(hold, run, lock, numbers, option):
+    """Only a result that cannot be written is a failure."""
+    holder = hold(lock)
+    done = run(*closing(numbers, "drover-ls", option, lock))
+    cannot_write = 1 in numbers and option != "-q"
+    assert done.returncode == (71 if cannot_write else 0)
+    assert bool(done.stdout) == (1 not in numbers and option != "-q")
+    assert ("cannot write to 'standard output'" in done.stderr) == (cannot_write and 2 not in numbers)
+    assert lock.read_bytes() == b""
+    end(holder)
 
 
 @pytest.mark.parametrize("numbers", CLOSED)
@@ -67,26 +83,27 @@ def test_relay_with_closed_streams(hold, start, folder, numbers):
     pidfile.write_text(f"{holder.pid}\n")
     waiter = start(*closing(numbers, "drover-wait", "--relay", pidfile))
     eventually(lambda: in_flock(waiter.pid) or waiter.poll() is not None, "the waiter to block")
+    assert waiter.poll() is None
     waiter.terminate()
     assert holder.wait() == -signal.SIGTERM
     assert finish(waiter)[0] == 0
     assert pidfile.read_text() == f"{holder.pid}\n"
 
 
-@pytest.mark.parametrize("program", ["drover-hold", "drover-wait"])
+@pytest.mark.parametrize("program, code", [("drover-hold", 125), ("drover-wait", 73), ("drover-ls", 73)])
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_full_standard_output_is_an_error(run, program, option):
+def test_full_standard_output_is_an_error(run, program, code, option):
     with open("/dev/full", "w") as full:
         done = run(program, option, stdout=full, stderr=-1, capture_output=False)
-    assert done.returncode in (71, 73, 125)
+    assert done.returncode == code
     assert done.stderr.startswith(f"{program}: cannot write to 'standard output': ")
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("program", ["drover-hold", "drover-wait"])
-def test_closed_standard_output_is_an_error(run, program):
+@pytest.mark.parametrize("program, code", [("drover-hold", 125), ("drover-wait", 71), ("drover-ls", 71)])
+def test_closed_standard_output_is_an_error(run, program, code):
     done = run(*closing([1], program, "--version"))
-    assert done.returncode in (71, 125)
+    assert done.returncode == code
     assert "cannot write to 'standard output'" in done.stderr
 
 
@@ -107,34 +124,54 @@ def test_standard_output_does_not_matter_without_results(hold, start, lock):
         waiter = start("drover-wait", lock, stdout=full, stderr=full)
     eventually(lambda: in_flock(waiter.pid), "the waiter")
     end(holder)
-    assert waiter.wait() == 0
+    assert finish(waiter)[0] == 0
 
 
 def test_full_standard_error_changes_no_exit_code(run, lock):
     with open("/dev/full", "w") as full:
         options = {"stderr": full, "stdout": -1, "capture_output": False}
         assert run("drover-wait", lock, **options).returncode == 66
+        assert run("drover-ls", lock, **options).returncode == 66
         assert run("drover-hold", lock, **options).returncode == 125
         assert run("drover-hold", lock, "none", **options).returncode == 127
+
+
+def with_broken_output(start, disposition, *words):
+    """The command with nobody behind its standard output, and SIGPIPE ignored or not."""
+    program = (
+        "import os, signal, sys\n"
+        f"signal.signal(signal.SIGPIPE, signal.{disposition})\n"
+        "os.execvp(sys.argv[1], sys.argv[1:])\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(*PYTHON, "-c", program, *words, stdout=writer)
+    os.close(writer)
+    return process
 
 
 @pytest.mark.parametrize("disposition", ["SIG_IGN", "SIG_DFL"])
 def test_broken_pipe(hold, start, lock, disposition):
     """A result that nobody reads is an error that is said; SIGPIPE must never end a wait."""
     holder = hold(lock)
-    reader, writer = os.pipe()
-    program = (
-        "import os, signal, sys\n"
-        f"signal.signal(signal.SIGPIPE, signal.{disposition})\n"
-        "os.execvp(sys.argv[1], sys.argv[1:])\n"
-    )
-    waiter = start(*PYTHON, "-c", program, "drover-wait", "--any", lock, stdout=writer)
-    os.close(writer)
-    os.close(reader)
+    waiter = with_broken_output(start, disposition, "drover-wait", "--any", lock)
     eventually(lambda: in_flock(waiter.pid), "the waiter")
     end(holder)
-    code, _, err = finish(waiter)
-    assert code == 71 and "cannot write to 'standard output': Broken pipe" in err
+    assert finish(waiter)[0::2] == (71, "drover-wait: cannot write to 'standard output': Broken pipe\n")
+
+
+@pytest.mark.parametrize(
+    ("disposition", "outcome"),
+    [
+        ("SIG_IGN", (71, "drover-ls: cannot write to 'standard output': Broken pipe\n")),
+        ("SIG_DFL", (-signal.SIGPIPE, "")),
+    ],
+)
+def test_broken_pipe_behind_ls(hold, start, lock, disposition, outcome):
+    """It only looks, so the signal has its usual effect."""
+    holder = hold(lock)
+    assert finish(with_broken_output(start, disposition, "drover-ls", lock))[0::2] == outcome
+    end(holder)
 
 
 def test_broken_standard_error_does_not_end_the_relay(hold, start, folder):
@@ -158,6 +195,7 @@ def test_lines_for_the_journal_carry_a_priority(run, lock, folder):
         st = os.fstat(file.fileno())
         options = {"stderr": file, "stdout": -1, "capture_output": False}
         run("drover-wait", lock, env={"JOURNAL_STREAM": f"{st.st_dev}:{st.st_ino}"}, **options)
-    assert all(line.startswith("<3>drover-wait: ") for line in log.read_text().splitlines())
+    lines = log.read_text().splitlines()
+    assert lines and all(line.startswith("<3>drover-wait: ") for line in lines)
     done = run("drover-wait", lock, env={"JOURNAL_STREAM": "1:1"})
     assert done.stderr.startswith("drover-wait: ")

@@ -5,8 +5,11 @@ import time
 
 import pytest
 
-from support.flocks import IN_SANITIZER_BUILD, PYTHON, complains, end, finish, hold, still_blocked, wait  # noqa: F401
-from support.processes import alive, context_switches, eventually, holders, in_flock
+from support.flocks import (  # noqa: F401
+    IN_SANITIZER_BUILD, PYTHON, command_name, complains, end, finish, hold, holds, still_blocked, wait,
+    watches_folder,
+)
+from support.processes import alive, context_switches, eventually, holders, in_flock, stat
 
 
 def test_returns_0_after_the_last_holder(hold, wait, lock):
@@ -17,7 +20,7 @@ def test_returns_0_after_the_last_holder(hold, wait, lock):
     assert finish(waiter) == (0, "", "")
 
 
-def test_is_not_woken_while_nothing_changes(hold, wait, run, lock):
+def test_is_not_woken_by_holders_that_come_and_go(hold, wait, run, lock):
     """locks 1"""
     holder = hold(lock)
     waiter = wait(lock)
@@ -36,7 +39,7 @@ def test_notices_quickly(hold, wait, lock):
     begin = time.monotonic()
     end(holder)
     assert finish(waiter)[0] == 0
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 20
 
 
 def test_missing_lock_is_66(run, lock):
@@ -59,7 +62,7 @@ def test_missing_folder_is_66(run, folder):
     assert complains(done.stderr, "drover-wait", "none/a.lock")
 
 
-def test_relative_name(start, hold, wait, folder, lock):
+def test_relative_name(hold, wait, lock):
     holder = hold(lock)
     waiter = wait(lock.name)
     end(holder)
@@ -84,16 +87,35 @@ def test_two_overlapping_generations(hold, wait, lock):
     assert finish(waiter)[0] == 0
 
 
-def test_restart_without_a_gap_hangs_nobody_for_ever(hold, wait, run, lock):
-    """locks 16: such restarts may be missed, the final end may not"""
+def test_restart_without_a_gap_is_no_end(hold, wait, lock):
+    """locks 16: a restart by plain drover-hold is missed, the final end is not"""
     holder = hold(lock)
     waiters = [wait(lock) for _ in range(5)]
-    for _ in range(50):
+    for _ in range(20):
+        successor = hold(lock)
         end(holder)
-        holder = hold(lock)
+        assert all(map(still_blocked, waiters))
+        holder = successor
     end(holder)
     for waiter in waiters:
-        assert finish(waiter)[0] == 0
+        assert finish(waiter) == (0, "", "")
+
+
+def test_successor_that_queues_hangs_nobody_for_ever(hold, wait, start, lock):
+    """locks 16: whom of them all the kernel serves first is its own affair"""
+    holder = hold(lock, "-x")
+    waiters = []
+    for _ in range(20):
+        waiters += [wait(lock) for _ in range(2)]
+        successor = start("drover-hold", "-x", lock, "sleep", "1000")
+        eventually(lambda: in_flock(successor.pid), "the successor to queue")  # noqa: B023
+        end(holder)
+        eventually(lambda: holds(successor.pid, lock), "its turn")  # noqa: B023
+        eventually(lambda: command_name(successor.pid) == "sleep", "its command")  # noqa: B023
+        holder = successor
+    end(holder)
+    for waiter in waiters:
+        assert finish(waiter) == (0, "", "")
 
 
 def test_killed_waiter_leaves_the_holder_alone(hold, wait, lock):
@@ -106,14 +128,29 @@ def test_killed_waiter_leaves_the_holder_alone(hold, wait, lock):
     end(holder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-def test_signal_ends_it_by_its_disposition(hold, wait, lock, number):
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("options", [(), ("-w", "1000"), ("--any",)])
+def test_signal_ends_it_by_its_disposition(hold, wait, lock, options, number):
+    """S17"""
     holder = hold(lock)
-    waiter = wait(lock)
+    waiter = wait(*options, lock)
     waiter.send_signal(number)
-    assert waiter.wait() == -number
-    assert alive(holder.pid)
+    assert waiter.wait(20) == -number
+    assert alive(holder.pid) and holders(lock) == {holder.pid}
     end(holder)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_ends_it_before_the_first_holder(start, lock, number):
+    """S17"""
+    waiter = start("drover-wait", "--start", "1000", lock)
+    eventually(lambda: watches_folder(waiter.pid), "the waiter to watch the folder")
+    waiter.send_signal(number)
+    assert waiter.wait(20) == -number
+    assert not lock.exists()
 
 
 def test_stopped_and_continued_waiter_goes_on(hold, wait, lock):
@@ -122,7 +159,7 @@ def test_stopped_and_continued_waiter_goes_on(hold, wait, lock):
     waiter = wait(lock)
     for _ in range(50):
         waiter.send_signal(signal.SIGSTOP)
-        eventually(lambda: open(f"/proc/{waiter.pid}/stat").read().split()[2] == "T", "the stop")
+        eventually(lambda: stat(waiter.pid)[0] == b"T", "the stop")
         waiter.send_signal(signal.SIGCONT)
         eventually(lambda: in_flock(waiter.pid), "the waiter to block again")
     assert still_blocked(waiter)
@@ -145,10 +182,8 @@ def test_storm_of_ignored_signals_ends_nothing(hold, wait, lock, options):
 
 def test_inside_the_held_tree_is_refused(run, lock):
     """locks 25: the waiter's own descriptor"""
-    begin = time.monotonic()
     done = run("drover-hold", lock, "drover-wait", lock)
     assert done.returncode == 78
-    assert time.monotonic() - begin < 10
     assert complains(done.stderr, "drover-wait", str(lock), "wait for itself")
 
 
@@ -196,8 +231,13 @@ def test_core_dump_comes_first(start, wait, folder, lock):
     with open("/proc/sys/kernel/core_pattern") as file:
         pattern = file.read().strip()
     if "/" in pattern or pattern.startswith("|"):
-        pytest.skip(f"cores go to '{pattern}', not to the folder")
-    script = "import os, signal; memory = os.urandom(1 << 20) * 200; print(len(memory), flush=True); signal.pause()"
+        pytest.skip(f"this machine's cores go to '{pattern}', not to the working folder")
+    script = (
+        "import os, signal\n"
+        "memory = os.urandom(1 << 20) * 200\n"
+        "print(len(memory), flush=True)\n"
+        "signal.pause()\n"
+    )
     unlimited = ("sh", "-c", 'ulimit -c unlimited && exec "$@"', "sh")
     holder = start(*unlimited, "drover-hold", lock, *PYTHON, "-c", script)
     size = int(holder.stdout.readline())

@@ -6,37 +6,13 @@ import pytest
 
 from conftest import needs
 from support.flocks import (  # noqa: F401
-    IN_SANITIZER_BUILD, PYTHON, end, finish, hold, wait,
+    IN_SANITIZER_BUILD, Keeper, end, finish, hold, holds, wait,
 )
-from support.processes import eventually, holders, in_flock, threads_in_flock
+from support.processes import children, eventually, in_flock, threads_in_flock
 
 MANY = 100 if IN_SANITIZER_BUILD else 500
 # Each looks through /proc once: the cost of a crowd of processes grows with its square.
 CROWD = 50 if IN_SANITIZER_BUILD else 250
-
-# Holds every file named on its command line; a line of text is the name of one to let go.
-KEEPER = (
-    "import fcntl, os, sys\n"
-    "fds = {path: os.open(path, os.O_RDONLY) for path in sys.argv[1:]}\n"
-    "for fd in fds.values(): fcntl.flock(fd, fcntl.LOCK_SH)\n"
-    "print('ready', flush=True)\n"
-    "for line in sys.stdin: os.close(fds[line.strip()]); print('closed', flush=True)\n"
-)
-
-
-class Keeper:
-    """One process that holds many locks and lets go of them one by one."""
-
-    def __init__(self, start, paths):
-        for path in paths:
-            path.touch(0o600)
-        self.process = start(*PYTHON, "-c", KEEPER, *paths, stdin=-1)
-        assert self.process.stdout.readline() == "ready\n"
-
-    def let_go(self, path):
-        self.process.stdin.write(f"{path}\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "closed\n"
 
 
 @pytest.fixture
@@ -119,8 +95,8 @@ def test_thousand_waiters(hold, start, lock):
         eventually(lambda: in_flock(waiter.pid), "each waiter to block", 60)
     crowd_of_one = start_waiter_for_all(start, [lock] * (1000 - CROWD))
     end(holder)
-    newcomer = start("drover-hold", "-w", "10", lock, "true", **quiet)
-    assert newcomer.wait(timeout=30) == 0
+    newcomer = start("drover-hold", "-w", "60", lock, "true", **quiet)
+    assert newcomer.wait(timeout=60) == 0
     for waiter in waiters:
         assert waiter.wait(timeout=60) == 0
     assert finish(crowd_of_one)[0] == 0
@@ -137,20 +113,25 @@ def test_waiters_do_not_take_each_other_for_holders(start, lock):
 
 @pytest.mark.parametrize("options", [(), ("--start", "300ms"), ("-w", "5")])
 def test_long_instant_of_another_waiter(start, run, lock, options):
-    """The same, with an instant that is drawn out to 200 ms."""
+    """The same, with an instant that is drawn out to 50 ms."""
     needs("strace")
     lock.touch(0o600)
     slow = start(
         "strace", "-qq", "-o", "/dev/null", "-e", "trace=flock",
-        "-e", "inject=flock:delay_exit=200000:when=1", "drover-wait", "-q", lock,
+        "-e", "inject=flock:delay_exit=50000:when=1", "drover-wait", "-q", lock,
         env={"ASAN_OPTIONS": "detect_leaks=0"},
     )  # fmt: skip
-    eventually(lambda: slow.poll() is not None or holders(lock), "its instant")
+
+    def is_asking():
+        return slow.poll() is not None or any(holds(pid, lock) for pid in children(slow.pid))
+
+    eventually(is_asking, "its instant")
     assert run("drover-wait", *options, lock).returncode == 66
     slow.wait()
 
 
 def test_more_locks_than_the_soft_limit_has_descriptors(start, paths):
+    needs("prlimit")
     keeper = Keeper(start, paths)
     waiter = start("prlimit", "--nofile=64:4096", "drover-wait", *paths)
     blocked = lambda: threads_in_flock(waiter.pid) == len(paths)  # noqa: E731

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from support.flocks import PYTHON, end, finish, hold, holds, still_blocked, wait  # noqa: F401
+from conftest import needs
+from support.flocks import PYTHON, command_name, end, finish, hold, holds, still_blocked, wait  # noqa: F401
 from support.processes import alive, children, eventually, holders, stat
 
 QUIET = {"stdout": -3, "stderr": -3}  # subprocess.DEVNULL: no pipe that the workers would keep open
@@ -59,6 +60,7 @@ def test_thousand_workers_at_once(start, wait, lock):
 
 def test_daemon_of_a_double_fork(start, wait, lock):
     """locks 5"""
+    needs("setsid")
     launcher = start("drover-hold", lock, "setsid", "-f", "sleep", "1000", **QUIET)
     assert launcher.wait() == 0
     [daemon] = holders(lock)
@@ -70,7 +72,7 @@ def test_daemon_of_a_double_fork(start, wait, lock):
 def test_chain_of_execs_keeps_pid_and_lock(start, wait, lock):
     """locks 6"""
     chain = start("drover-hold", lock, "sh", "-c", "exec env A=1 sh -c 'exec sleep 1000'")
-    eventually(lambda: open(f"/proc/{chain.pid}/comm").read() == "sleep\n", "the end of the chain")
+    eventually(lambda: command_name(chain.pid) == "sleep", "the end of the chain")
     assert holders(lock) == {chain.pid}
     waiter = wait(lock)
     end(chain)
@@ -155,8 +157,9 @@ def test_mapping_holds_without_a_descriptor(start, wait, lock):
     assert finish(waiter)[0] == 0
 
 
-def test_unlock_by_a_child_ends_the_lock_for_all(hold, wait, start, lock):
+def test_unlock_by_a_child_ends_the_lock_for_all(hold, wait, lock):
     """locks 12"""
+    needs("flock")
     script = 'read go; flock -u "$DROVER_LOCK_FD"; exec sleep 1000'
     holder = hold(lock, command=("bash", "-c", script), stdin=-1)
     waiter = wait(lock)
@@ -182,6 +185,7 @@ def test_close_on_exec_ends_the_lock(start, wait, lock):
 
 def test_foreign_holder_counts(start, wait, lock):
     """flock(1) and drover-hold share one kind of lock"""
+    needs("flock")
     lock.touch()
     foreign = start("flock", "-s", "-F", lock, "sleep", "1000")
     eventually(lambda: holds(foreign.pid, lock), "flock(1) to have the lock")

@@ -99,6 +99,7 @@ def test_mode_of_a_new_file(hook, lock, umask):
 
 
 def test_limit_is_put_back(hook, lock):
+    needs("prlimit")
     process = hook.run(lock, prefix=["prlimit", "--nofile=300:3000"])
     assert descriptors(process)[0] >= 1025
     with open(f"/proc/{process.pid}/limits") as file:
@@ -108,6 +109,7 @@ def test_limit_is_put_back(hook, lock):
 
 
 def test_low_hard_limit(hook, lock):
+    needs("prlimit")
     process = hook.run(lock, prefix=["prlimit", "--nofile=64:64"])
     assert descriptors(process)[0] < 64
     assert holders(lock) == {process.pid}

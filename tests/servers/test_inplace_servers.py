@@ -78,6 +78,7 @@ class PhpFpm(InPlace):
 
 class Uwsgi(InPlace):
     name = "uwsgi"
+
     def start_under(self, *hold, options=()):
         app = self.write("app.py", UWSGI_APP)
         launch = self.launch_in_foreground if "--guard" in hold else self.launch

@@ -55,7 +55,7 @@ def test_launcher_notices_that_the_daemon_was_killed(server):
 
 
 def test_launcher_is_told_of_a_stop_during_the_boot(server):
-    launcher = server.processes.start(*server.command("--daemonize", "--fault", "slow-boot=0.3"))
+    launcher = server.processes.start(*server.command("--daemonize", "--fault", "slow-boot=4"))
     os.kill(server.until(lambda: read_pid(server.pidfile), "the daemon"), signal.SIGTERM)
     assert launcher.wait(LIMIT) != 0
     assert "told to stop" in launcher.stderr.read()

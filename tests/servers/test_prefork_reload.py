@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from conftest import BUILD, needs
-from support.prefork import PlainLoad, read_all, request, server, title  # noqa: F401
+from support.prefork import PlainLoad, is_pending, read_all, request, server, title  # noqa: F401
 from support.processes import LIMIT, alive, holders, parent
 from support.scenarios import kill_master_only, relay_is_a_main_process, three_reloads_under_load
 from support.servers import can_bind, free_port, read_pid
@@ -210,14 +210,18 @@ def test_hanging_successor_is_killed_by_hand(server):
 
 
 def test_signals_wait_for_a_slow_boot(server):
-    """None is lost, and none ends the new master by its default."""
-    server.serve("--fault", "slow-boot=0.5@1")
-    old = server.process.pid
+    """None is lost, and none ends the new master by its default. Its boot waits at the FIFO."""
+    faults = server.folder / "faults"
+    server.serve("--fault-file", faults)
+    os.mkfifo(faults)
     server.tell(signal.SIGUSR2)
-    new = server.until(lambda: server.successor(old), "the new master")
+    server.await_line("the successor is process")
+    new = int(server.log().split("the successor is process ")[1].split()[0])
     for number in (signal.SIGTTIN, signal.SIGHUP, signal.SIGUSR1):
         server.tell(number, new)
+        assert is_pending(new, number)
     assert not server.workers_of(new)
+    faults.write_text("slow-boot=0.1\n")
     server.await_workers(3, new)
 
 
@@ -258,10 +262,11 @@ def test_winch_keeps_the_way_back_open(server):
 
 
 def test_pidfile_that_names_somebody_else_is_not_taken_back(server):
-    server.serve("--fault", "slow-boot=0.3@1", "--fault", "reload-failure")
+    server.serve("--fault", "hang-boot@1")
     server.tell(signal.SIGUSR2)
-    server.until(lambda: server.successor(server.process.pid), "the new master")
+    new = server.until(lambda: server.successor(server.process.pid), "the new master")
     server.pidfile.write_text("1\n")
+    server.tell(signal.SIGKILL, new)
     server.await_line("names process 1: left as it is")
     assert server.pidfile.read_text() == "1\n"
     assert server.generation() == 0
@@ -304,8 +309,8 @@ def test_waiter_outlives_the_master_alone(server):
 
 
 def test_ignored_quit(server):
-    """S20: only TERM ends it."""
-    server.serve("--fault", "ignore-quit", "--timeout", "1s")
+    """Only TERM ends it."""
+    server.serve("--fault", "ignore-quit")
     old, new = server.upgrade()
     server.tell(signal.SIGQUIT, old)
     server.await_line(f"[{old}] master: SIGQUIT")

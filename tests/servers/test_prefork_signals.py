@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from conftest import needs
-from support.prefork import PlainLoad, clients, server, title  # noqa: F401
+from support.prefork import PlainLoad, clients, is_pending, server, title  # noqa: F401
 from support.processes import LIMIT, PAUSE, alive
 from support.servers import can_bind, read_pid
 
@@ -18,21 +18,19 @@ def has_ended(server):
     return True
 
 
-def test_quit_finishes_the_request_in_flight(server, clients):
-    server.serve()
-    answer = clients.submit(server.ask, "/slow?ms=700")
-    busy = server.busy_worker()
-    workers = server.workers_of(server.process.pid)
+def test_quit_finishes_the_request_in_flight(server):
+    server.serve("--timeout", "300s")
+    answer = server.begin_request()
     server.tell(signal.SIGQUIT)
-    server.until(lambda: [pid for pid in workers if alive(pid)] == [busy], "the idle worker to leave")
-    assert not answer.done()
+    (busy,) = server.await_workers(1)
+    assert server.process.poll() is None
+    assert answer.finish() == (200, busy)
     assert server.process.wait(LIMIT) == 0
-    assert answer.result()[0] == 200
     assert has_ended(server)
 
 
 def test_quit_is_bounded_by_the_timeout(server, clients):
-    server.serve("--timeout", "1s")
+    server.serve("--timeout", "3s")
     answer = clients.submit(server.ask, "/slow?ms=600000")
     server.busy_worker()
     server.tell(signal.SIGQUIT)
@@ -85,12 +83,13 @@ def test_ttin_and_ttou(server, clients):
     assert alive(master)
 
 
-def test_ttou_finishes_the_request_in_flight(server, clients):
-    server.serve("--workers", "1")
-    answer = clients.submit(server.ask, "/slow?ms=400")
-    server.busy_worker()
+def test_ttou_finishes_the_request_in_flight(server):
+    server.serve("--timeout", "300s", "--workers", "1")
+    answer = server.begin_request()
+    (busy,) = server.workers_of(server.process.pid)
     server.tell(signal.SIGTTOU)
-    assert answer.result()[0] == 200
+    server.until(lambda: is_pending(busy, signal.SIGQUIT), "the worker to be told")
+    assert answer.finish() == (200, busy)
     server.await_workers(0)
 
 

@@ -68,7 +68,7 @@ def test_relay_stops_a_restarted_puma(server):
 def test_hot_restart_with_the_hook(server):
     """S4: nobody holds between the exec and the hook; --grace bridges the gap."""
     server.launch_in_foreground("puma", "-C", server.folder / "puma-hook.rb")
-    waiter = Waiter(server, "--grace", "10s", server.lock)
+    waiter = Waiter(server, "--grace", "20s", server.lock)
     master = restart(server)
     eventually(lambda: "has a successor" in waiter.said(), "the gap to be seen and bridged")
     assert waiter.waiting()

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import needs
 from support.processes import eventually, holders
-from support.servers import READY, Gunicorn, Load, Unicorn, Waiter
+from support.servers import HOOKS, READY, Gunicorn, Load, Unicorn, Waiter
 
 # What an application does anyway from time to time, here in each request and all the time in a master.
 COLLECTING_APP = """
@@ -115,10 +115,41 @@ def test_unicorn_hook_under_drover_hold_takes_no_second_lock(unicorn):
 
 def test_unicorn_hook_with_a_low_limit_takes_the_lock_anew(unicorn):
     """No descriptor above 1024 to be had: each master takes its own while the one before holds."""
+    needs("prlimit")
     launch_unicorn(unicorn, "unicorn-hook.rb", "prlimit", "--nofile=512:512")
     waiter = Waiter(unicorn, unicorn.lock)
     for _ in range(2):
         unicorn.hot_reload()
+        assert holders(unicorn.lock) >= set(unicorn.everybody())
+        assert waiter.waiting()
+    unicorn.kill_everything()
+    assert waiter.result() == 0
+
+
+KEEPING = """
+before_exec do |_server|
+  IO.for_fd(ENV["DROVER_LOCK_FD"].to_i, autoclose: false).close_on_exec = false
+end
+"""
+TAKING = f"""
+require "{HOOKS}/drover"
+before_exec {{ |server| Drover.hold("#{{server.config[:pid]}}.lock") }}
+"""
+
+
+@pytest.mark.parametrize("limit", ["512:512", "512:4096"])
+@pytest.mark.parametrize("hook", [KEEPING, TAKING], ids=["keeps", "takes"])
+def test_unicorn_before_exec(unicorn, hook, limit):
+    """S2: the lock of a low descriptor, which unicorn closes, goes to the new master all the same."""
+    needs("prlimit")
+    append(unicorn, "unicorn.rb", hook)
+    hold = ("prlimit", f"--nofile={limit}", "drover-hold", "--fd", "low", unicorn.lock)
+    launch_unicorn(unicorn, "unicorn.rb", *hold)
+    waiter = Waiter(unicorn, unicorn.lock)
+    for _ in range(2):
+        old, new = unicorn.upgrade()
+        assert holders(unicorn.lock) >= {old, new}
+        unicorn.retire(old)
         assert holders(unicorn.lock) >= set(unicorn.everybody())
         assert waiter.waiting()
     unicorn.kill_everything()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from conftest import needs
+from support.flocks import command_name
 from support.processes import alive, eventually, holders
 from support.scenarios import kill_master_only, relay_is_a_main_process, three_reloads_under_load
 from support.servers import READY, Unicorn, Waiter, living_children
@@ -70,7 +71,7 @@ def test_request_in_flight_outlives_a_killed_master(server):
     """S8: the request gets its answer, then the death is reported."""
     (server.folder / "config.ru").write_text(GATED_APP)
     # An idle worker may have a busy sibling that keeps its pipe open: then it looks after half of it.
-    server.edit("unicorn.rb", "timeout 30", "timeout 4")
+    server.edit("unicorn.rb", "timeout 30", "timeout 20")
     server.launch()
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(server.get, "/held")
@@ -165,8 +166,4 @@ def test_leaked_child_holds(server):
 
 
 def named(pids, name):
-    for pid in pids:
-        with open(f"/proc/{pid}/comm") as file:
-            if file.read().strip() == name:
-                return pid
-    return None
+    return next((pid for pid in pids if command_name(pid) == name), None)

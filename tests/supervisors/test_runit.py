@@ -22,7 +22,7 @@ class Runit:
         eventually((self.site.etc / "supervise" / "ok").exists, "runsv")
 
     def _sv(self, *words):
-        done = self._processes.run("sv", *words, self.site.etc)
+        done = self._processes.run("sv", *words, self.site.etc, timeout=60)
         assert done.returncode == 0 or "force-stop" in words, done.stdout
 
     def _stat(self):

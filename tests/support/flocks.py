@@ -4,27 +4,22 @@ import functools
 import os
 import pathlib
 import signal
-import stat
+import subprocess
+import time
 
 import pytest
 
-from support.processes import alive, eventually, in_flock
+from conftest import needs
+from support.processes import alive, context_switches, eventually, in_flock
 
 SUPPORT = pathlib.Path(__file__).parent
 PYTHON = ("/usr/bin/python3", "-I", "-S", "-B")
-IN_SANITIZER_BUILD = "ASAN_OPTIONS" in os.environ
+IN_SANITIZER_BUILD = pathlib.Path(os.environ.get("DROVER_BUILD", "release")).name == "asan"
 
 
 def holds(pid, path):
     """Whether this process has a descriptor of the file with a flock on it."""
-    try:
-        wanted = os.stat(path)
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            if _locked(pid, fd, wanted):
-                return True
-    except OSError:
-        pass
-    return False
+    return bool(lock_fds(pid, path))
 
 
 def _locked(pid, fd, wanted):
@@ -39,17 +34,27 @@ def _locked(pid, fd, wanted):
 
 
 def lock_fds(pid, path):
-    """The numbers of the process's locked descriptors of the file."""
-    wanted = os.stat(path)
-    return sorted(int(fd) for fd in os.listdir(f"/proc/{pid}/fd") if _locked(pid, fd, wanted))
+    """The numbers of the process's locked descriptors of the file; none when either is gone."""
+    try:
+        wanted = os.stat(path)
+        return sorted(int(fd) for fd in os.listdir(f"/proc/{pid}/fd") if _locked(pid, fd, wanted))
+    except OSError:
+        return []
 
 
-def sockets_of(pid):
-    found = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        if stat.S_ISSOCK(os.stat(f"/proc/{pid}/fd/{fd}").st_mode):
-            found.append(int(fd))
-    return found
+def as_nobody(*words):
+    """The command of a user who owns nothing."""
+    needs("setpriv")
+    return ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *words)
+
+
+def command_name(pid):
+    """What the process calls itself, '' when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def watches_folder(pid):
@@ -67,13 +72,37 @@ def watches_folder(pid):
 def start_holder(start, lock, *options, command=("sleep", "1000"), **popen):
     """A drover-hold that has the lock and has become its command."""
     holder = start("drover-hold", *options, lock, *command, **popen)
-    eventually(lambda: holds(holder.pid, lock) and _is_exec_done(holder.pid), "the holder")
+
+    def is_command():
+        return holds(holder.pid, lock) and command_name(holder.pid) != "drover-hold"
+
+    eventually(is_command, "the holder")
     return holder
 
 
-def _is_exec_done(pid):
-    with open(f"/proc/{pid}/comm") as file:
-        return not file.read().startswith("drover-hold")
+# Holds every file named on its command line; a line of text is the name of one to let go.
+KEEPER = (
+    "import fcntl, os, sys\n"
+    "fds = {path: os.open(path, os.O_RDONLY) for path in sys.argv[1:]}\n"
+    "for fd in fds.values(): fcntl.flock(fd, fcntl.LOCK_SH)\n"
+    "print('ready', flush=True)\n"
+    "for line in sys.stdin: os.close(fds[line.strip()]); print('closed', flush=True)\n"
+)
+
+
+class Keeper:
+    """One process that holds many locks and lets go of them one by one."""
+
+    def __init__(self, start, paths):
+        for path in paths:
+            path.touch(0o600)
+        self.process = start(*PYTHON, "-c", KEEPER, *paths, stdin=subprocess.PIPE)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def let_go(self, path):
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "closed\n"
 
 
 def start_waiter(start, *arguments, **popen):
@@ -95,6 +124,22 @@ def end(*processes):
         process.send_signal(signal.SIGKILL)
     for process in processes:
         process.wait()
+
+
+def woken(processes, seconds=3):
+    """Those of the processes that ran in this time, once each of them had come to rest."""
+
+    def all_rest():
+        before = [context_switches(process.pid) for process in processes]
+        time.sleep(0.05)
+        return [context_switches(process.pid) for process in processes] == before
+
+    eventually(all_rest, "all of them to rest")
+    before = [context_switches(process.pid) for process in processes]
+    time.sleep(seconds)
+    return [
+        process.args for process, count in zip(processes, before) if context_switches(process.pid) != count
+    ]
 
 
 def still_blocked(waiter):

@@ -58,6 +58,22 @@ def request(path="/", *headers):
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
 
 
+class RequestInFlight:
+    """A request that some worker has taken, and whose last byte is missing until finish()."""
+
+    def __init__(self, server):
+        self.connection = server.connect()
+        self.connection.sendall(request("/", "Content-Length: 1", "Expect: 100-continue"))
+        assert self.connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    def finish(self):
+        """The status and the pid of the worker that answered."""
+        with self.connection:
+            self.connection.sendall(b"x")
+            answer = read_all(self.connection).decode()
+        return int(answer.split()[1]), int(re.search(r"\npid (\d+) ", answer)[1])
+
+
 class PlainLoad(Load):
     """wrk with nothing said about the connection: the server alone decides when to close it."""
 
@@ -147,6 +163,9 @@ class Prefork(Server):
 
     def tell(self, number, pid=None):
         os.kill(pid or self.master(), number)
+
+    def begin_request(self):
+        return RequestInFlight(self)
 
     def generation(self):
         found = re.search(r"generation (\d+)", self.ask()[1])

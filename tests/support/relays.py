@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import threading
 
 import pytest
 
 from support.flocks import PYTHON, SUPPORT, start_waiter
-from support.processes import eventually
+from support.processes import LIMIT, eventually
 
 # Far above the standard signals: taken last, so that it closes a record.
 MARK = signal.SIGRTMIN + 5
@@ -53,11 +54,16 @@ class Relay:
             self.process.send_signal(number)
 
     def says(self, *words):
-        """Reads its messages up to the first that has all the words."""
-        for line in self.process.stderr:
-            if all(word in line for word in words):
-                return line
-        raise AssertionError(f"it ended without saying {words}")
+        """Reads its messages up to the first that has all the words; a silent one is killed."""
+        limit = threading.Timer(LIMIT, self.process.kill)
+        limit.start()
+        try:
+            for line in self.process.stderr:
+                if all(word in line for word in words):
+                    return line
+        finally:
+            limit.cancel()
+        raise AssertionError(f"it ended, or {LIMIT} s went by, without saying {words}")
 
     def finish(self):
         out, err = self.process.communicate(timeout=60)

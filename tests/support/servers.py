@@ -3,6 +3,7 @@
 import http.client
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -24,10 +25,23 @@ HOOKS = ROOT / "lib" / "hooks"
 READY = 60  # a server's boot on a busy machine
 
 
+_our_ports = []  # a bound name for each, until this process ends
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range from which the kernel takes the clients' ports; never one of another test's, in
+    whichever process that runs."""
+    while True:
+        port = random.randrange(10000, 32000)
+        ours = socket.socket(socket.AF_UNIX)
+        try:
+            ours.bind(f"\0drover-test-port-{port}")
+        except OSError:
+            ours.close()
+            continue
+        _our_ports.append(ours)
+        if can_bind(port):
+            return port
 
 
 def read_pid(path):
@@ -83,7 +97,6 @@ class Server:
 
     name = ""
     workers = 2
-    old_suffix = ".oldbin"
     new_suffix = ""
     retire_signals = (signal.SIGQUIT,)
     stop_signal = signal.SIGQUIT

@@ -5,7 +5,6 @@ import errno
 import http.client
 import os
 import pathlib
-import random
 import re
 import shutil
 import socket
@@ -13,9 +12,10 @@ import sys
 import threading
 
 from support.processes import LIMIT, eventually
+from support.servers import ROOT, free_port
 
 SUPPORT = pathlib.Path(__file__).resolve().parent
-EXAMPLES = SUPPORT.parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 INIT = (sys.executable, "-B", SUPPORT / "supervisors_init.py")
 UPSTART = (sys.executable, "-B", SUPPORT / "supervisors_upstart.py")
 
@@ -36,15 +36,6 @@ DELAYED = """\
 PATH=${{PATH#*:}}
 exec {name} "$@"
 """
-
-
-def free_port():
-    """Below the range from which the kernel takes the clients' ports."""
-    while True:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED:
-                return port
 
 
 class Site:
@@ -157,6 +148,10 @@ class Site:
         """Whether nobody listens on the port."""
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == errno.ECONNREFUSED
+
+    def boots(self):
+        """How often a server has come to have the port; by a reload it only inherits it."""
+        return self.log().count(f"listening on addr=127.0.0.1:{self.port} ")
 
     def log(self):
         """What the server and the supervisor have said: for the message of a test that fails."""

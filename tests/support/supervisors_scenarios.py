@@ -109,9 +109,33 @@ class Scenarios:
         main = up(service)
         site.release("2")
         kill_all(holders(site.lock))
-        site.eventually(lambda: not alive(main), "the main process to end", limit=5)
+        site.eventually(lambda: not alive(main), "the main process to end")
         site.serving("2")
         assert waiting(service) != main
+
+    def test_killed_master_is_replaced_after_its_last_worker(self, service):
+        """S7: not while a worker answers a request still, and then once."""
+        site = service.site
+        main = up(service)
+        held = holders(site.lock)
+        (master,) = (pid for pid in held if parent(pid) not in held)
+        site.hold_up("slow")
+        request = Background(site.get, "/slow")
+        writer = site.held_up("slow")
+        site.release("2")
+        os.kill(master, signal.SIGKILL)
+        site.eventually(lambda: "is gone; processes that still hold" in site.log(), "a word about it")
+        assert request.goes_on(1), "a worker is still to answer it"
+        assert service.main_pid() == main and in_flock(main)
+        assert site.boots() == 1
+        assert not site.refused()
+        site.let_go("slow", writer)
+        assert request.join()[1] == "1"
+        site.serving("2")
+        assert not any(map(alive, held))
+        assert waiting(service) != main
+        assert site.boots() == 2
+        assert "already in use" not in site.log()
 
     def test_server_outlives_its_waiter(self, service):
         """H37: the main process alone is killed; the next one takes the running server over."""

@@ -83,7 +83,7 @@ TEST_CASE("a lock held by nobody in sight is held all the same") {
   CHECK(reports[0].descriptions.empty());
 }
 
-TEST_CASE("the process that looks is one of the holders when it is one") {
+TEST_CASE("the process that looks is a holder when it is the only one") {
   const Folder folder;
   LockFile own = LockFile::open_or_create(folder / "a", 0600);
   REQUIRE(try_acquire(own, Mode::shared));
