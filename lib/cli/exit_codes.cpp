@@ -24,6 +24,7 @@ Exit exit_code_for(int err) noexcept {
     case EDQUOT:
       return kCannotCreate;
     case EDEADLK:
+    case ENOPKG:
       return kConfiguration;
     default:
       return kSystem;

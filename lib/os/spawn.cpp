@@ -30,6 +30,36 @@ int read_failure(const Fd& pipe) {
   return size == sizeof err ? err : 0;
 }
 
+int reap(pid_t child) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+/// Forks; the child calls `exec`, which returns, with errno, only when it failed.
+template <class Exec>
+pid_t start(const std::string& name, const Exec& exec) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(errno, "start", name);
+  const Fd reader(ends[0]);
+  Fd writer(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) throw Error(errno, "start", name);
+  if (child == 0) {
+    exec();
+    const int err = errno;
+    (void)!::write(ends[1], &err, sizeof err);
+    ::_exit(127);
+  }
+  writer.reset();
+  if (const int err = read_failure(reader)) {
+    reap(child);
+    throw ExecError(err, name);
+  }
+  return child;
+}
+
 }  // namespace
 
 void exec_command(const std::vector<std::string>& command) {
@@ -47,26 +77,19 @@ void execute(const Execution& execution) {
 
 pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
   const auto arguments = arguments_of(command);
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(errno, "start", command[0]);
-  const Fd reader(ends[0]);
-  Fd writer(ends[1]);
-  const pid_t child = ::fork();
-  if (child < 0) throw Error(errno, "start", command[0]);
-  if (child == 0) {
+  return start(command[0], [&] {
     ::sigprocmask(SIG_SETMASK, &mask, nullptr);
     ::execvp(arguments[0], arguments.data());
-    const int err = errno;
-    (void)!::write(ends[1], &err, sizeof err);
-    ::_exit(127);
-  }
-  writer.reset();
-  if (const int err = read_failure(reader)) {
-    while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    throw ExecError(err, command[0]);
-  }
-  return child;
+  });
+}
+
+ExitStatus run(const Execution& execution) {
+  const auto arguments = arguments_of(execution.arguments);
+  const auto environment = arguments_of(execution.environment);
+  const pid_t child = start(execution.program, [&] {
+    ::execve(execution.program.c_str(), arguments.data(), environment.data());
+  });
+  return ExitStatus{reap(child)};
 }
 
 }  // namespace drover::os

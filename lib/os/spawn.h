@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/os/error.h"
+#include "lib/os/process.h"
 
 namespace drover::os {
 
@@ -30,6 +31,10 @@ struct Execution {
 };
 /// Becomes the program. Returns only by throwing ExecError.
 [[noreturn]] void execute(const Execution& execution);
+
+/// Runs it as a child and returns how it ended. Blocks. Throws ExecError when it cannot be
+/// executed, Error when the system has no room for a process.
+ExitStatus run(const Execution& execution);
 
 /// Starts the command as a child with the signal mask `mask`. Blocks until it was executed. Throws
 /// ExecError when it could not be, Error when the system has no room for a process.

@@ -73,7 +73,7 @@ def test_no_package_without_manual_pages(run, folder):
 
 def test_scdoc_is_in_the_lists_of_packages():
     (contributing,) = re.findall(r"`apt-get install ([^`]*)`", (ROOT / "CONTRIBUTING.md").read_text())
-    (quickstart,) = re.findall(r"^packages=\((.*)\)$", (ROOT / "examples" / "quickstart.sh").read_text(), re.M)
+    (quickstart,) = re.findall(r"^packages=\(([^)]*)\)$", (ROOT / "examples" / "quickstart.sh").read_text(), re.M)
     assert set(quickstart.split()) - {"wrk", "curl"} <= set(contributing.split())
     assert "scdoc" in quickstart.split()
 

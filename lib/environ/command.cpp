@@ -1,0 +1,76 @@
+#include "lib/environ/command.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "lib/environ/edit.h"
+#include "lib/environ/small_file.h"
+#include "lib/os/spawn.h"
+
+namespace drover::environ {
+namespace {
+
+// With Bundler every gem of the bundle is loaded here, so that its own program is found, also one
+// that no folder of PATH has.
+constexpr const char* kStart =
+    "$0, name, script = ARGV.shift(3); "
+    "gem = Gem.loaded_specs.values.find { |g| g.executables.include?(name) }; "
+    "own = gem && gem.bin_file(name); "
+    "script = own if own && File.file?(own); "
+    "if script.empty? then "
+    "warn \"drover-exec: cannot run '#{name}': neither the bundle nor PATH has it\"; exit 127 end; "
+    "load script";
+
+/// 0 when it can be executed, else an errno value.
+int why_not(const std::string& path, const std::vector<os::FileId>& not_these) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) return errno;
+  if (std::find(not_these.begin(), not_these.end(), os::id_of(st)) != not_these.end())
+    return ENOENT;
+  if (!S_ISREG(st.st_mode)) return EACCES;
+  return ::access(path.c_str(), X_OK) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+std::string find_program(const std::string& name, std::string_view path, const std::string& folder,
+                         const std::vector<os::FileId>& not_these) {
+  int err = ENOENT;
+  if (name.find('/') != std::string::npos) {
+    const std::string full = name.starts_with('/') ? name : folder + "/" + name;
+    err = why_not(full, not_these);
+    if (err == 0) return full;
+  } else if (!name.empty()) {
+    for (const auto& part : split_list(path)) {
+      const std::string candidate = part + "/" + name;
+      const int reason = why_not(candidate, not_these);
+      if (reason == 0) return candidate;
+      if (reason == EACCES) err = EACCES;
+    }
+  }
+  throw os::ExecError(err, name);
+}
+
+std::string interpreter_line(const std::string& path) {
+  const os::Fd file = os::try_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  if (!file) return {};
+  std::array<char, 256> text;
+  const ssize_t size = ::read(file.get(), text.data(), text.size());
+  const std::string_view start(text.data(), size < 0 ? 0 : static_cast<size_t>(size));
+  if (!start.starts_with("#!")) return {};
+  return std::string(trimmed(start.substr(2, start.find('\n') - 2)));
+}
+
+std::vector<std::string> words_of(const RubyCall& call) {
+  std::vector<std::string> words = {call.ruby};
+  if (call.bundler) words.emplace_back("-rbundler/setup");
+  words.insert(words.end(), {"-e", kStart, "--", call.title, call.name, call.script});
+  return words;
+}
+
+}  // namespace drover::environ

@@ -1,0 +1,52 @@
+// From a wrapper and the inherited environment to what execve(2) gets.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/environ/block.h"
+#include "lib/environ/edit.h"
+#include "lib/environ/runtimes/runtime.h"
+#include "lib/environ/steps.h"
+#include "lib/environ/wrapper_file.h"
+#include "lib/os/fd.h"
+
+namespace drover::environ {
+
+/// Who runs it, and where.
+struct Caller {
+  Block environment;
+  std::string home;    ///< of the user; empty when unknown
+  std::string folder;  ///< the current one, as $PWD names it
+  pid_t pid = 0;
+};
+
+struct Plan {
+  std::string program;                 ///< what is executed: an absolute path
+  std::vector<std::string> arguments;  ///< with argv[0]
+  Block environment;
+  std::string folder;  ///< to change to; empty to stay
+  std::optional<mode_t> umask;
+  std::string lock;                              ///< to hold; empty for none
+  Steps steps;                                   ///< how it came to this
+  std::vector<std::vector<std::string>> checks;  ///< commands that succeed when it can run
+};
+
+/// The logical current folder: $PWD when it names the same inode as the real one, else getcwd(3).
+/// Servers derive from it which release is theirs, so links in it count. Throws Error.
+std::string logical_folder(const Block& environment);
+/// The wrapper's absolute path as it was called, links unresolved.
+std::string logical_path(const std::string& path, const std::string& folder);
+
+/// Reads the wrapper at `path` after checking who may write to it. Throws Error.
+Wrapper load_wrapper(const std::string& path, Edit& edit);
+
+/// Everything but the exec, and without a change to the process: what --explain, --diff and --check
+/// show. Throws Error: a damaged wrapper or version file (EBADMSG), a version or Gemfile that is
+/// missing (ENOPKG), something that others may write to (EPERM), too many wrappers in wrappers
+/// (ELOOP); ExecError when the command is not found or not executable.
+Plan make_plan(const Wrapper& wrapper, const std::vector<std::string>& arguments,
+               const Caller& caller);
+
+}  // namespace drover::environ

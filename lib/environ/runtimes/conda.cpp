@@ -1,0 +1,63 @@
+// conda, by the folder of an environment.
+#include <cctype>
+#include <nlohmann/json.hpp>
+
+#include "lib/environ/runtimes/runtime.h"
+#include "lib/environ/small_file.h"
+
+namespace drover::environ {
+namespace {
+
+bool is_numbered(std::string_view name, std::string_view start) {
+  if (!name.starts_with(start) || name.size() == start.size()) return false;
+  const auto rest = name.substr(start.size());
+  return rest.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// The variables that `conda env config vars set` made.
+void unset_configured(Edit& edit, const std::string& prefix) {
+  const auto text = read_small_file(prefix + "/conda-meta/state", 64 << 10);
+  if (!text) return;
+  const auto state = nlohmann::json::parse(*text, nullptr, false);
+  if (!state.is_object() || !state.contains("env_vars") || !state["env_vars"].is_object()) return;
+  for (const auto& [name, value] : state["env_vars"].items())
+    edit.unset(std::string_view(name));
+}
+
+void undo(Edit& edit, const Places&) {
+  std::vector<std::string> prefixes;
+  std::vector<std::string> stack;
+  for (const auto& [name, value] : edit.block().variables()) {
+    if (name == "CONDA_PREFIX" || is_numbered(name, "CONDA_PREFIX_")) prefixes.push_back(value);
+    if (is_numbered(name, "CONDA_PREFIX_") || is_numbered(name, "CONDA_STACKED_"))
+      stack.push_back(name);
+  }
+  edit.drop_parts("PATH", prefixes, {"bin", "condabin"});
+  for (const auto& prefix : prefixes)
+    unset_configured(edit, prefix);
+  for (const auto& name : stack)
+    edit.unset(std::string_view(name));
+  edit.unset({"CONDA_PREFIX", "CONDA_SHLVL", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER",
+              "CONDA_EXE", "CONDA_PYTHON_EXE", "_CE_M", "_CE_CONDA"});
+  edit.unset_with_prefix("__CONDA_SHLVL_");
+}
+
+void enter(Edit& edit, const Installation& installation) {
+  edit.set("CONDA_PREFIX", installation.prefix);
+  edit.prepend("PATH", {installation.prefix + "/bin"});
+}
+
+}  // namespace
+
+Runtime conda() {
+  return {.name = "conda",
+          .languages = {Language::python},
+          .undo = undo,
+          .roots = [](const Places& places) { return std::vector{places.app}; },
+          .versions = [](const std::string&, Language) { return std::string(); },
+          .alias = nullptr,
+          .global_file = nullptr,
+          .enter = enter};
+}
+
+}  // namespace drover::environ

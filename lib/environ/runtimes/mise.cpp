@@ -1,0 +1,33 @@
+// mise: what its layout tells. What `mise activate` recorded is taken back before
+// (lib/environ/recorded_diff.h).
+#include <fmt/core.h>
+
+#include "lib/environ/runtimes/runtime.h"
+
+namespace drover::environ {
+namespace {
+
+std::vector<std::string> roots(const Places& places) {
+  const std::string data = places.inherited.value("XDG_DATA_HOME");
+  std::vector<std::string> folders = {places.home + "/.local/share/mise"};
+  if (data.starts_with('/')) folders.insert(folders.begin(), data + "/mise");
+  return roots_from(places, "MISE_DATA_DIR", folders);
+}
+
+void undo(Edit& edit, const Places& places) {
+  edit.drop_parts("PATH", roots(places), {"installs/*/*/bin"});
+}
+
+}  // namespace
+
+Runtime mise() {
+  return {.name = "mise",
+          .languages = {Language::ruby, Language::python, Language::node},
+          .undo = undo,
+          .roots = roots,
+          .versions = [](const std::string& root, Language language) {
+            return fmt::format("{}/installs/{}", root, to_string(language));
+          }};
+}
+
+}  // namespace drover::environ

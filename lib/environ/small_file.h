@@ -1,0 +1,25 @@
+// Small files from others: version files, aliases, env files. Never a FIFO that blocks, never more
+// than a limit, never a device.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace drover::environ {
+
+/// The whole file. Empty when it does not exist, is not regular, cannot be read or is longer than
+/// `limit`; errno says which (EFBIG, EINVAL for another kind).
+std::optional<std::string> read_small_file(const std::string& path, size_t limit);
+
+/// The first word of a text: up to a blank, a newline or a carriage return, without a byte order
+/// mark. Empty when there is none.
+std::string_view first_word(std::string_view text);
+
+/// The next line of `text`, without its newline and carriage return; moves `text` behind it. Empty
+/// optional at the end.
+std::optional<std::string_view> next_line(std::string_view& text);
+/// Without blanks at both ends.
+std::string_view trimmed(std::string_view text);
+
+}  // namespace drover::environ

@@ -1,0 +1,98 @@
+#include "lib/environ/trust.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "lib/os/error.h"
+#include "lib/os/fd.h"
+#include "lib/os/users.h"
+
+namespace drover::environ {
+namespace {
+
+constexpr int kMostLinks = 40;  // as the kernel
+
+}  // namespace
+
+Trust::Trust(Edit& edit) : edit_(edit), user_(::geteuid()) {}
+
+void Trust::check_one(const struct stat& st, const std::string& path, bool is_way) {
+  if (st.st_uid != 0 && st.st_uid != user_)
+    throw Error::because(
+        EPERM, "trust", path, fmt::format("it belongs to {}", os::user_name(st.st_uid)),
+        user_ == 0 ? "for root, all of it has to belong to root: run it as that user"
+                   : "it has to belong to the user that runs it, or to root");
+  if (S_ISLNK(st.st_mode)) return;
+  const bool sticky_way = is_way && S_ISDIR(st.st_mode) && (st.st_mode & S_ISVTX) != 0;
+  if ((st.st_mode & S_IWOTH) != 0 && !sticky_way)
+    throw Error::because(EPERM, "trust", path, "everybody may write to it",
+                         fmt::format("chmod o-w '{}'", path));
+  if ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0 && !sticky_way)
+    edit_.warn(path, "its group may write to it");
+}
+
+void Trust::check(const struct stat& st, const std::string& path) { check_one(st, path, false); }
+
+void Trust::check_way(const std::string& path) {
+  std::string at = "/";
+  std::string rest = normal_path(path);
+  for (int links = 0; !rest.empty();) {
+    const auto begin = rest.find_first_not_of('/');
+    if (begin == std::string::npos) break;
+    const auto end = std::min(rest.find('/', begin), rest.size());
+    const std::string name = rest.substr(begin, end - begin);
+    rest.erase(0, end);
+    if (name == ".") continue;
+    if (name == "..") {
+      at.erase(std::max<size_t>(at.rfind('/'), 1));
+      continue;
+    }
+    const std::string here = (at == "/" ? at : at + "/") + name;
+    struct stat st {};
+    if (::lstat(here.c_str(), &st) != 0) throw Error(errno, "look at", here);
+    check_one(st, here, true);
+    if (!S_ISLNK(st.st_mode)) {
+      at = here;
+      continue;
+    }
+    std::array<char, 4096> target;
+    const ssize_t size = ::readlink(here.c_str(), target.data(), target.size());
+    if (size <= 0 || ++links > kMostLinks)
+      throw Error(size <= 0 ? errno : ELOOP, "follow link", here);
+    const std::string to(target.data(), static_cast<size_t>(size));
+    if (to.starts_with('/')) at = "/";
+    rest = to + rest;
+  }
+}
+
+std::string Trust::read(const std::string& path, size_t limit) {
+  const os::Fd file = os::try_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  if (!file) throw Error(errno, "read", path);
+  const struct stat st = os::stat_of(file.get(), path);
+  if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, "read", path, "it is no regular file");
+  check(st, path);
+  std::string text;
+  std::array<char, 16384> chunk;
+  for (;;) {
+    const ssize_t size = ::read(file.get(), chunk.data(), chunk.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) throw Error(errno, "read", path);
+    if (size == 0) return text;
+    text.append(chunk.data(), static_cast<size_t>(size));
+    if (text.size() > limit)
+      throw Error::because(EBADMSG, "read", path, fmt::format("it is longer than {} bytes", limit));
+  }
+}
+
+void refuse_elevated() {
+  if (::getauxval(AT_SECURE) != 0)
+    throw Error::because(EPERM, "run", std::nullopt,
+                         "it has rights that its caller has not (setuid, setgid or capabilities)");
+}
+
+}  // namespace drover::environ

@@ -1,0 +1,200 @@
+#include "lib/environ/version_file.h"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include "lib/environ/mise_config.h"
+#include "lib/environ/small_file.h"
+#include "lib/environ/version.h"
+#include "lib/os/error.h"
+
+namespace drover::environ {
+namespace {
+
+constexpr size_t kLongest = 1024;          // of a file with one version
+constexpr size_t kLongestList = 64 << 10;  // of one with more in it
+
+[[noreturn]] void refuse(const std::string& path, size_t line, const std::string& why) {
+  throw Error::because(EBADMSG, "use version file",
+                       line == 0 ? path : fmt::format("{}:{}", path, line), why,
+                       "a version is never replaced by another one: put it right, or name one in "
+                       "the wrapper");
+}
+
+bool exists(const std::string& path) {
+  struct stat st {};
+  return ::lstat(path.c_str(), &st) == 0;
+}
+
+std::string read(const std::string& path, size_t limit) {
+  auto text = read_small_file(path, limit);
+  if (!text)
+    refuse(path, 0,
+           errno == EFBIG    ? fmt::format("it is longer than {} bytes", limit)
+           : errno == EINVAL ? "it is not a regular file"
+                             : std::generic_category().message(errno));
+  if (text->find('\0') != std::string::npos) refuse(path, 0, "it holds a NUL");
+  return *text;
+}
+
+std::string_view without_comment(std::string_view line) {
+  return trimmed(line.substr(0, line.find('#')));
+}
+
+/// nvm's names for the long-term releases are the only ones with a slash.
+bool is_lts_name(std::string_view word) {
+  return word == "lts/*" || (word.starts_with("lts/") && is_version_name(word.substr(4)));
+}
+
+Wanted wanted_from(std::string_view word, const std::string& path, size_t line) {
+  Wanted wanted;
+  wanted.origin = fmt::format("{}:{}", path, line);
+  if (!is_version_name(word) && !is_lts_name(word)) refuse(path, line, "that is no version");
+  const auto at = word.find('@');
+  wanted.versions.emplace_back(word.substr(0, at));
+  if (at != std::string_view::npos) wanted.gemset = word.substr(at + 1);
+  return wanted;
+}
+
+/// A file with one version: its first line that is not a comment.
+Wanted read_plain(const std::string& path) {
+  const std::string text = read(path, kLongest);
+  std::string_view rest = text;
+  if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
+  for (size_t number = 1; const auto line = next_line(rest); ++number) {
+    const auto word = without_comment(*line);
+    if (word.empty()) continue;
+    if (word.find_first_of(" \t") != std::string_view::npos)
+      refuse(path, number, "more than one word");
+    return wanted_from(word, path, number);
+  }
+  refuse(path, 0, "it names no version");
+}
+
+/// "3.2", "ref:abc" (a build of that commit), "system"; "path:/x" would be a way out of what is
+/// installed.
+std::string tool_version(std::string_view word, const std::string& path, size_t line) {
+  if (word.starts_with("path:")) refuse(path, line, "path: is not used from a version file");
+  if (word.starts_with("ref:")) return "ref-" + std::string(word.substr(4));
+  if (!is_version_name(word)) refuse(path, line, "that is no version");
+  return std::string(word);
+}
+
+/// asdf's .tool-versions: "ruby 3.1.2 system" gives what to try, in order.
+std::optional<Wanted> read_tool_versions(const std::string& path, Language language) {
+  const std::string text = read(path, kLongestList);
+  const std::string_view tool = language == Language::node ? "nodejs" : to_string(language);
+  std::string_view rest = text;
+  for (size_t number = 1; const auto line = next_line(rest); ++number) {
+    std::string_view words = without_comment(*line);
+    const auto name = first_word(words);
+    if (name != tool && !(language == Language::node && name == "node")) continue;
+    Wanted wanted;
+    wanted.origin = fmt::format("{}:{}", path, number);
+    words.remove_prefix(name.size());
+    for (words = trimmed(words); !words.empty(); words = trimmed(words)) {
+      const auto word = first_word(words);
+      wanted.versions.push_back(tool_version(word, path, number));
+      words.remove_prefix(word.size());
+    }
+    if (wanted.versions.empty()) refuse(path, number, "it names no version");
+    return wanted;
+  }
+  return std::nullopt;
+}
+
+/// rvm's .versions.conf: "ruby=3.1.2", "ruby-gemset=app".
+std::optional<Wanted> read_versions_conf(const std::string& path) {
+  const std::string text = read(path, kLongestList);
+  std::optional<Wanted> wanted;
+  std::string gemset;
+  std::string_view rest = text;
+  for (size_t number = 1; const auto line = next_line(rest); ++number) {
+    const auto content = trimmed(*line);
+    if (content.starts_with("ruby="))
+      wanted = wanted_from(trimmed(content.substr(5)), path, number);
+    if (content.starts_with("ruby-gemset=")) gemset = trimmed(content.substr(12));
+  }
+  if (wanted && !gemset.empty()) wanted->gemset = gemset;
+  return wanted;
+}
+
+/// A Gemfile's `ruby "3.1.2"`, when it is just that: anything else would have to be run.
+std::optional<Wanted> read_gemfile(const std::string& path) {
+  const auto text = read_small_file(path, kLongestList);
+  std::string_view rest = text ? std::string_view(*text) : std::string_view();
+  for (size_t number = 1; const auto line = next_line(rest); ++number) {
+    auto content = without_comment(*line);
+    if (!content.starts_with("ruby ")) continue;
+    content = trimmed(content.substr(5));
+    if (content.size() < 3 || content.front() != content.back() ||
+        (content.front() != '"' && content.front() != '\''))
+      return std::nullopt;
+    content = content.substr(1, content.size() - 2);
+    if (!is_version_name(content)) return std::nullopt;
+    return wanted_from(content, path, number);
+  }
+  return std::nullopt;
+}
+
+void add_gemset(Wanted& wanted, const std::string& folder) {
+  for (const char* name : {"/.ruby-gemset", "/.rbenv-gemsets"}) {
+    if (!wanted.gemset.empty() || !exists(folder + name)) continue;
+    const std::string text = read(folder + name, kLongest);
+    const auto word = first_word(text);
+    if (!word.starts_with('.') && !is_version_name(word)) refuse(folder + name, 1, "no gemset");
+    if (word.find('/') != std::string_view::npos || word == "..")
+      refuse(folder + name, 1, "no gemset");
+    wanted.gemset = word.starts_with('.') ? folder + "/" + std::string(word) : std::string(word);
+  }
+}
+
+std::vector<const char*> plain_names(Language language) {
+  switch (language) {
+    case Language::ruby:
+      return {"/.ruby-version", "/.rbenv-version"};
+    case Language::python:
+      return {"/.python-version"};
+    case Language::node:
+      return {"/.node-version", "/.nvmrc"};
+  }
+  return {};
+}
+
+std::optional<Wanted> look_in(Language language, const std::string& folder) {
+  for (const char* name : plain_names(language))
+    if (exists(folder + name)) return read_plain(folder + name);
+  if (auto wanted = read_mise_config(language, folder)) return wanted;
+  if (exists(folder + "/.tool-versions"))
+    if (auto wanted = read_tool_versions(folder + "/.tool-versions", language)) return wanted;
+  if (language != Language::ruby) return std::nullopt;
+  if (exists(folder + "/.versions.conf"))
+    if (auto wanted = read_versions_conf(folder + "/.versions.conf")) return wanted;
+  return read_gemfile(folder + "/Gemfile");
+}
+
+}  // namespace
+
+std::optional<Wanted> find_version_file(Language language, const std::string& folder) {
+  std::string at = normal_path(folder);
+  for (;;) {
+    if (auto wanted = look_in(language, at == "/" ? "" : at)) {
+      if (language == Language::ruby) add_gemset(*wanted, at);
+      return wanted;
+    }
+    const auto slash = at.rfind('/');
+    if (at == "/" || slash == std::string::npos) return std::nullopt;
+    at = slash == 0 ? "/" : at.substr(0, slash);
+  }
+}
+
+std::optional<Wanted> read_global_file(const std::string& path) {
+  if (!exists(path)) return std::nullopt;
+  return read_plain(path);
+}
+
+}  // namespace drover::environ

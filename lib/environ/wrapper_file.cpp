@@ -1,0 +1,268 @@
+#include "lib/environ/wrapper_file.h"
+
+#include <fmt/core.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <functional>
+
+#include "lib/environ/edit.h"
+#include "lib/environ/version.h"
+#include "lib/os/error.h"
+
+namespace drover::environ {
+namespace {
+
+/// The number of changes that make one word of another.
+size_t distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t at = 0; at <= b.size(); ++at)
+    row[at] = at;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string lexical(const std::string& folder, const std::string& path) {
+  const std::filesystem::path full =
+      path.starts_with('/') ? std::filesystem::path(path) : std::filesystem::path(folder) / path;
+  return normal_path(full.lexically_normal().string());
+}
+
+bool is_variable_name(std::string_view name) {
+  return !name.empty() && name.find('=') == std::string_view::npos &&
+         name.find('\0') == std::string_view::npos;
+}
+
+class Reader {
+ public:
+  Reader(const toml::table& table, std::string file) : table_(table), file_(std::move(file)) {}
+
+  Wrapper read() {
+    wrapper_.path = file_;
+    read_place();
+    for (const auto& [key, node] : table_)
+      read_key(std::string(key.str()), node);
+    return std::move(wrapper_);
+  }
+
+ private:
+  using Action = std::function<void(const toml::node&)>;
+
+  [[noreturn]] void refuse(const toml::node& node, const std::string& why) const {
+    throw Error::because(EBADMSG, "use wrapper",
+                         fmt::format("{}:{}", file_, node.source().begin.line), why);
+  }
+
+  std::string origin(const toml::node& node) const {
+    return fmt::format("{}:{}", file_, node.source().begin.line);
+  }
+
+  std::string text(const toml::node& node) const {
+    const auto value = node.value_exact<std::string>();
+    if (!value) refuse(node, "a text in quotes is wanted");
+    if (value->find('\0') != std::string::npos) refuse(node, "it holds a NUL");
+    return *value;
+  }
+
+  std::string path(const toml::node& node) const {
+    const std::string value = text(node);
+    if (value.empty()) refuse(node, "an empty path");
+    return lexical(wrapper_.app, value);
+  }
+
+  /// One text, or a list of them.
+  std::vector<std::string> texts(const toml::node& node) const {
+    if (!node.is_array()) return {text(node)};
+    std::vector<std::string> values;
+    for (const auto& element : *node.as_array())
+      values.push_back(text(element));
+    return values;
+  }
+
+  std::vector<std::string> paths(const toml::node& node) const {
+    std::vector<std::string> values = texts(node);
+    for (auto& value : values)
+      value = lexical(wrapper_.app, value);
+    return values;
+  }
+
+  bool flag(const toml::node& node) const {
+    const auto value = node.value_exact<bool>();
+    if (!value) refuse(node, "true or false is wanted");
+    return *value;
+  }
+
+  template <class Value>
+  Value one_of(const toml::node& node,
+               std::initializer_list<std::pair<const char*, Value>> values) const {
+    const std::string value = text(node);
+    std::string all;
+    for (const auto& [name, meaning] : values) {
+      if (value == name) return meaning;
+      all += fmt::format("{}\"{}\"", all.empty() ? "" : ", ", name);
+    }
+    refuse(node, fmt::format("'{}' is none of {}", value, all));
+  }
+
+  const toml::table& table(const toml::node& node) const {
+    if (!node.is_table()) refuse(node, "a table is wanted");
+    return *node.as_table();
+  }
+
+  /// The application's folder comes first: the other paths are below it.
+  void read_place() {
+    wrapper_.app = lexical(std::filesystem::path(file_).parent_path().string(), "..");
+    if (const auto* app = table_.get("app")) wrapper_.app = path(*app);
+    if (const auto* current = table_.get("current")) wrapper_.app = path(*current);
+  }
+
+  void read_env(const toml::node& node) {
+    for (const auto& [key, value] : table(node)) {
+      if (!is_variable_name(key.str())) refuse(value, "no name of a variable");
+      wrapper_.env.push_back({std::string(key.str()), text(value)});
+    }
+  }
+
+  void read_secrets(const toml::node& node) {
+    for (const auto& [key, value] : table(node)) {
+      const std::string where = text(value);
+      if (!is_variable_name(key.str())) refuse(value, "no name of a variable");
+      if (!where.starts_with("file:") && !where.starts_with("cred:"))
+        refuse(value, "a secret is \"file:PATH\" or \"cred:NAME\"");
+      if (where.starts_with("cred:") && !is_version_name(std::string_view(where).substr(5)))
+        refuse(value, "no name of a credential");
+      wrapper_.secrets[std::string(key.str())] =
+          where.starts_with("file:") ? lexical(wrapper_.app, where.substr(5)) : where;
+    }
+  }
+
+  void read_path_table(const toml::node& node) {
+    for (const auto& [key, value] : table(node)) {
+      if (key.str() == "prepend") {
+        wrapper_.path_front = paths(value);
+      } else if (key.str() == "append") {
+        wrapper_.path_back = paths(value);
+      } else {
+        refuse(value,
+               fmt::format("unknown key 'path.{}'; there are prepend and append", key.str()));
+      }
+    }
+  }
+
+  mode_t octal(const toml::node& node) const {
+    const std::string value = text(node);
+    if (value.empty() || value.size() > 4 ||
+        value.find_first_not_of("01234567") != std::string::npos ||
+        std::stoul(value, nullptr, 8) > 0777)
+      refuse(node, "a mask such as \"0027\" is wanted");
+    return static_cast<mode_t>(std::stoul(value, nullptr, 8));
+  }
+
+  Setting setting(const toml::node& node) const { return {text(node), origin(node)}; }
+
+  std::map<std::string, Action> actions() {
+    Wrapper& w = wrapper_;
+    return {
+        {"app", [](const toml::node&) {}},
+        {"current", [](const toml::node&) {}},
+        {"ruby", [&](const toml::node& node) { w.ruby = setting(node); }},
+        {"python", [&](const toml::node& node) { w.python = setting(node); }},
+        {"node", [&](const toml::node& node) { w.node = setting(node); }},
+        {"gem_home",
+         [&](const toml::node& node) {
+           w.gem_home = text(node) == "chruby" ? "chruby" : path(node);
+         }},
+        {"bundle",
+         [&](const toml::node& node) {
+           w.bundle = one_of<Bundle>(node, {{"auto", Bundle::automatic},
+                                            {"setup", Bundle::setup},
+                                            {"exec", Bundle::exec},
+                                            {"none", Bundle::none}});
+         }},
+        {"bundle_gemfile",
+         [&](const toml::node& node) {
+           const std::string value = text(node);
+           w.gemfile = value == "keep" ? value : value == "current" ? "" : path(node);
+         }},
+        {"command", [&](const toml::node& node) { w.command = texts(node); }},
+        {"clean",
+         [&](const toml::node& node) {
+           w.clean = one_of<Clean>(node, {{"reset", Clean::reset}, {"strict", Clean::strict}});
+         }},
+        {"pass", [&](const toml::node& node) { w.pass = texts(node); }},
+        {"unset", [&](const toml::node& node) { w.unset = texts(node); }},
+        {"allow", [&](const toml::node& node) { w.allow = texts(node); }},
+        {"env", [&](const toml::node& node) { read_env(node); }},
+        {"env_file", [&](const toml::node& node) { w.env_files = paths(node); }},
+        {"env_dir", [&](const toml::node& node) { w.env_dirs = paths(node); }},
+        {"secret", [&](const toml::node& node) { read_secrets(node); }},
+        {"path", [&](const toml::node& node) { read_path_table(node); }},
+        {"source", [&](const toml::node& node) { w.scripts = paths(node); }},
+        {"cwd",
+         [&](const toml::node& node) { w.folder = text(node) == "keep" ? "keep" : path(node); }},
+        {"umask", [&](const toml::node& node) { w.umask = octal(node); }},
+        {"lock", [&](const toml::node& node) { w.lock = path(node); }},
+        {"insecure_paths", [&](const toml::node& node) { w.insecure_paths = flag(node); }},
+    };
+  }
+
+  void read_key(const std::string& key, const toml::node& node) {
+    const auto known = actions();
+    const auto action = known.find(key);
+    if (action != known.end()) {
+      action->second(node);
+      return;
+    }
+    const auto nearest =
+        std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
+          return distance(key, a.first) < distance(key, b.first);
+        });
+    refuse(node, fmt::format("unknown key '{}'{}", key,
+                             distance(key, nearest->first) <= 2 + key.size() / 4
+                                 ? fmt::format("; did you mean '{}'?", nearest->first)
+                                 : ""));
+  }
+
+  const toml::table& table_;
+  std::string file_;
+  Wrapper wrapper_;
+};
+
+}  // namespace
+
+size_t body_size(std::string_view text) {
+  const auto next = text.find("\n#!");
+  return next == std::string_view::npos ? text.size() : next + 1;
+}
+
+Wrapper parse_wrapper(const std::string& text, const std::string& path) {
+  const size_t size = body_size(text);
+  toml::table table;
+  try {
+    table = toml::parse(std::string_view(text).substr(0, size));
+  } catch (const toml::parse_error& error) {
+    throw Error::because(EBADMSG, "use wrapper",
+                         fmt::format("{}:{}", path, error.source().begin.line),
+                         error.description());
+  }
+  Wrapper wrapper = Reader(table, path).read();
+  const std::string_view line = std::string_view(text).substr(size);
+  wrapper.ruby_follows = line.substr(0, line.find('\n')).find("ruby") != std::string_view::npos;
+  if (size < text.size() && !wrapper.ruby_follows)
+    throw Error::because(EBADMSG, "use wrapper", path,
+                         "the second line with \"#!\" does not name ruby");
+  return wrapper;
+}
+
+}  // namespace drover::environ

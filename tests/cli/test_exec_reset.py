@@ -1,0 +1,276 @@
+"""drover-exec gives back the environment that was there before version managers came."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import needs
+from support.environments import SHELL_OWN, parse, site  # noqa: F401
+
+NONE = ("--ruby", "none", "--python", "none", "--node", "none", "--")
+
+
+def residue(site, polluted):
+    """What of the pollution drover-exec leaves, beside the clean environment's own outcome."""
+    wanted = site.environment_of(*NONE)
+    found = site.environment_of(*NONE, env=polluted)
+    names = wanted.keys() | found.keys()
+    return {name: (wanted.get(name), found.get(name)) for name in names if wanted.get(name) != found.get(name)}
+
+
+def polluted_by(site, *command, env=None, least=1):
+    """The environment of a command below the manager's own program."""
+    result = site.run(*command, "env", "-0", env=env)
+    assert result.returncode == 0, result.stderr
+    before = env or site.clean
+    found = parse(result.stdout)
+    changed = {name for name in found.keys() | before.keys() if found.get(name) != before.get(name)} - SHELL_OWN
+    assert len(changed) >= least, f"hardly polluted: {changed}"
+    return found
+
+
+@pytest.fixture
+def rbenv(site):
+    needs("rbenv")
+    site.rbenv("3.1.2", programs=("env", "bundle"))
+    (site.app / ".ruby-version").write_text("3.1.2\n")
+    return "rbenv", "exec"
+
+
+@pytest.fixture
+def bundle(site):
+    needs("bundle")
+    (site.app / "Gemfile").write_text("")
+    return "bundle", "exec"
+
+
+def test_rbenv(site, rbenv):
+    assert residue(site, polluted_by(site, *rbenv, least=5)) == {}
+
+
+def test_rbenv_in_rbenv_in_rbenv(site, rbenv):
+    polluted = polluted_by(site, *rbenv)
+    for _ in range(2):
+        polluted = polluted_by(site, *rbenv, env=polluted)
+    assert polluted["PATH"].count("/.rbenv/versions/") == 3
+    assert residue(site, polluted) == {}
+
+
+def test_bundle(site, bundle):
+    assert residue(site, polluted_by(site, *bundle, least=8)) == {}
+
+
+def test_bundle_in_bundle(site, bundle):
+    assert residue(site, polluted_by(site, *bundle, env=polluted_by(site, *bundle))) == {}
+
+
+def test_bundle_in_rbenv_twice(site, rbenv, bundle):
+    polluted = polluted_by(site, *rbenv, *bundle)
+    assert residue(site, polluted_by(site, *rbenv, *bundle, env=polluted)) == {}
+
+
+def test_ruby_with_setup_in_rubyopt_of_a_deleted_release(site, bundle):
+    """The most dangerous leak: with it no ruby starts any more."""
+    polluted = polluted_by(site, *bundle)
+    shutil.rmtree(site.app)
+    site.app.mkdir()
+    assert subprocess.run(["ruby", "-e", "0"], env=polluted, capture_output=True).returncode != 0
+    result = site.drover_exec("--ruby", "system", "--", "ruby", "-e", "print :started", env=polluted)
+    assert (result.returncode, result.stdout) == (0, "started"), result.stderr
+
+
+def test_direnv(site):
+    needs("direnv")
+    (site.app / ".envrc").write_text("export FOO=bar KEPT=changed\nPATH_add bin\nunset LANG\n")
+    allowed = site.run("direnv", "allow", ".")
+    assert allowed.returncode == 0, allowed.stderr
+    assert residue(site, polluted_by(site, "direnv", "exec", ".", least=4)) == {}
+
+
+@pytest.mark.parametrize("damage", ["", "AAAA", "x" * 70000, "eJwrSS0uAQAEXQHB", "!!!!"])
+@pytest.mark.parametrize("name", ["DIRENV_DIFF", "__MISE_DIFF"])
+def test_damaged_record_of_a_tool(site, name, damage):
+    polluted = {**site.clean, name: damage}
+    assert residue(site, polluted) == {}
+    shown = site.drover_exec("--explain", *NONE, "true", env=polluted)
+    assert f"! {name}: it cannot be read" in shown.stdout
+
+
+def test_virtual_environment(site):
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / "venv"], check=True)
+    activate = ("bash", "-c", f'. {site.app}/venv/bin/activate; exec "$@"', "bash")
+    polluted = polluted_by(site, *activate, least=2)
+    assert residue(site, polluted) == {}
+
+
+def test_virtual_environment_in_rbenv(site, rbenv):
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / "venv"], check=True)
+    activate = ("bash", "-c", f'. {site.app}/venv/bin/activate; exec "$@"', "bash")
+    assert residue(site, polluted_by(site, *activate, env=polluted_by(site, *rbenv))) == {}
+
+
+def rvm(home, version="ruby-3.1.2", gemset=""):
+    root = f"{home}/.rvm"
+    gems = f"{root}/gems/{version}{gemset}"
+    return {
+        "rvm_path": root, "rvm_prefix": home, "rvm_bin_path": f"{root}/bin", "rvm_version": "1.29.12",
+        "rvm_ruby_string": version, "rvm_delete_flag": "0",
+        "GEM_HOME": gems, "GEM_PATH": f"{gems}:{root}/gems/{version}@global",
+        "MY_RUBY_HOME": f"{root}/rubies/{version}", "IRBRC": f"{root}/rubies/{version}/.irbrc",
+        "RUBY_VERSION": version,
+        "PATH": f"{gems}/bin:{root}/gems/{version}@global/bin:{root}/rubies/{version}/bin:{root}/bin:",
+    }  # fmt: skip
+
+
+def chruby(home, options=""):
+    root, gems = "/opt/rubies/ruby-3.1.2", f"{home}/.gem/ruby/3.1.2"
+    own = f"{root}/lib/ruby/gems/3.1.0"
+    return {
+        "RUBY_ROOT": root, "RUBYOPT": options, "RUBY_ENGINE": "ruby", "RUBY_VERSION": "3.1.2",
+        "GEM_ROOT": own, "GEM_HOME": gems, "GEM_PATH": f"{gems}:{own}",
+        "PATH": f"{gems}/bin:{own}/bin:{root}/bin:",
+    }  # fmt: skip
+
+
+def nvm(home):
+    node = f"{home}/.nvm/versions/node/v18.1.0"
+    return {"NVM_BIN": f"{node}/bin", "NVM_INC": f"{node}/include/node", "NVM_CD_FLAGS": "",
+            "MANPATH": f"{node}/share/man", "PATH": f"{node}/bin:"}  # fmt: skip
+
+
+def pyenv(home):
+    root = f"{home}/.pyenv"
+    return {
+        "PYENV_ROOT": root, "PYENV_VERSION": "3.11.2", "PYENV_DIR": "/srv/app", "PYENV_HOOK_PATH": "/etc/pyenv.d",
+        "_PYENV_INSTALL_PREFIX": "/x", "_PYENV_SHIM_PATHS_PYTHON": "y",
+        "PYENV_VIRTUAL_ENV": f"{root}/versions/v", "PYENV_ACTIVATE_SHELL": "1",
+        "PATH": f"{root}/versions/3.11.2/bin:{root}/libexec:{root}/plugins/python-build/bin:",
+    }  # fmt: skip
+
+
+def conda(home):
+    one, two = f"{home}/miniconda", f"{home}/miniconda/envs/two"
+    return {
+        "CONDA_PREFIX": two, "CONDA_PREFIX_1": one, "CONDA_SHLVL": "2", "CONDA_DEFAULT_ENV": "two",
+        "CONDA_PROMPT_MODIFIER": "(two)", "CONDA_EXE": f"{one}/bin/conda", "CONDA_STACKED_2": "true",
+        "CONDA_PYTHON_EXE": f"{one}/bin/python", "_CE_M": "", "_CE_CONDA": "", "__CONDA_SHLVL_1_FOO": "x",
+        "PATH": f"{two}/bin:{one}/bin:{one}/condabin:",
+    }  # fmt: skip
+
+
+def asdf(home):
+    root = f"{home}/.asdf"
+    return {
+        "ASDF_INSTALL_TYPE": "version", "ASDF_INSTALL_VERSION": "3.1.2",
+        "ASDF_INSTALL_PATH": f"{root}/installs/ruby/3.1.2", "ASDF_RUBY_VERSION": "3.1.2",
+        "RUBYLIB": f"{root}/plugins/ruby/rubygems-plugin",
+        "PATH": f"{root}/installs/ruby/3.1.2/bin:{root}/installs/ruby/3.1.2/lib/ruby/gems/3.1.0/bin:",
+    }  # fmt: skip
+
+
+MANAGERS = {"rvm": rvm, "chruby": chruby, "nvm": nvm, "pyenv": pyenv, "conda": conda, "asdf": asdf}
+
+
+def activated(site, manager, env=None, **options):
+    """As the manager's own tables say that it changes an environment."""
+    env = dict(env or site.clean)
+    changes = MANAGERS[manager](str(site.home), **options)
+    path = changes.pop("PATH") + env["PATH"]
+    return {**env, **changes, "PATH": path}
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_manager_by_its_tables(site, manager):
+    assert residue(site, activated(site, manager)) == {}
+
+
+@pytest.mark.parametrize("outer", MANAGERS)
+@pytest.mark.parametrize("inner", ["rvm", "chruby", "conda"])
+def test_managers_in_each_other(site, outer, inner):
+    assert residue(site, activated(site, inner, env=activated(site, outer))) == {}
+
+
+def test_rvm_gemset_and_bundle(site, bundle):
+    polluted = activated(site, "rvm", gemset="@app")
+    assert residue(site, polluted_by(site, *bundle, env=polluted)) == {}
+
+
+def test_chruby_keeps_a_gem_path_of_the_users(site):
+    clean = {**site.clean, "GEM_PATH": "/pre"}
+    polluted = activated(site, "chruby", env=clean, options="-W1")
+    polluted["GEM_PATH"] += ":/pre"
+    found = site.environment_of(*NONE, env=polluted)
+    assert found["GEM_PATH"] == "/pre" and "RUBYOPT" not in found
+
+
+def test_chruby_whose_root_variable_was_lost(site):
+    polluted = activated(site, "chruby")
+    del polluted["RUBY_ROOT"]
+    found = site.environment_of(*NONE, env=polluted)
+    assert found["PATH"] == site.clean["PATH"]
+    assert "GEM_HOME" not in found
+
+
+def test_operators_own_settings_survive(site):
+    docker = {
+        **site.clean, "GEM_HOME": "/usr/local/bundle", "BUNDLE_APP_CONFIG": "/usr/local/bundle",
+        "BUNDLE_WITHOUT": "development", "BUNDLE_PATH": "/x", "RUBY_VERSION": "3.2.2", "RUBYOPT": "-W0 --yjit",
+        "NVM_DIR": f"{site.home}/.nvm",
+    }  # fmt: skip
+    found = site.environment_of(*NONE, env=docker)
+    assert {name: found.get(name) for name in docker} == docker
+
+
+def test_only_bundlers_own_words_leave_rubyopt(site):
+    polluted = {**site.clean, "RUBYOPT": "-W0 -r/x/bundler/setup --yjit"}
+    assert site.environment_of(*NONE, env=polluted)["RUBYOPT"] == "-W0 --yjit"
+
+
+def test_old_paths_in_what_bundler_saved(site):
+    polluted = {
+        **site.clean, "BUNDLE_BIN_PATH": "/x", "PATH": "/nowhere",
+        "BUNDLER_ORIG_PATH": f"{site.home}/.rbenv/versions/3.1.2/bin:{site.clean['PATH']}",
+        "BUNDLER_ORIG_FOO": "back", "FOO": "bundler's",
+        "BUNDLER_ORIG_GEM_HOME": "BUNDLER_ENVIRONMENT_PRESERVER_INTENTIONALLY_NIL", "GEM_HOME": "/gone",
+    }  # fmt: skip
+    found = site.environment_of(*NONE, env=polluted)
+    assert found["PATH"] == site.clean["PATH"]
+    assert found["FOO"] == "back" and "GEM_HOME" not in found
+
+
+def test_bundler_that_switches_its_version_keeps_it(site):
+    """Taken away, Bundler would execute itself again for ever."""
+    switching = {**site.clean, "BUNDLER_VERSION": "2.3.15", "RUBYOPT": "-rbundler/setup"}
+    assert site.environment_of(*NONE, env=switching)["BUNDLER_VERSION"] == "2.3.15"
+
+
+@pytest.mark.parametrize("path, wanted", [
+    ("", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    (":", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("/usr/bin::/bin", "/usr/bin:/bin"),
+    (".:bin:/usr/bin:../x:/bin:/usr/bin", "/usr/bin:/bin"),
+    ("/a\nb:/usr/bin", "/a\nb:/usr/bin"),
+])  # fmt: skip
+def test_path_is_safe(site, path, wanted):
+    assert site.environment_of(*NONE, env={**site.clean, "PATH": path})["PATH"] == wanted
+
+
+def test_long_path(site):
+    path = ":".join(f"/folder/{number}" for number in range(5000)) + ":/usr/bin"
+    assert site.environment_of(*NONE, env={**site.clean, "PATH": path})["PATH"] == path
+
+
+def test_protocol_of_the_servers_is_untouched(site):
+    names = ["UNICORN_FD", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "GUNICORN_FD",
+             "PUMA_INHERIT_0", "DROVER_LOCK", "DROVER_LOCK_FD", "JOURNAL_STREAM"]  # fmt: skip
+    protocol = {name: "7" for name in names}
+    found = site.environment_of(*NONE, env={**site.clean, **protocol})
+    assert {name: found.get(name) for name in names} == protocol
+
+
+def test_twice_is_once(site, rbenv, bundle):
+    polluted = polluted_by(site, *rbenv, *bundle)
+    once = site.environment_of(*NONE, env=polluted)
+    assert site.environment_of(*NONE, env=once) == once

@@ -1,0 +1,175 @@
+// drover-exec: rebuild a clean interpreter environment, then become the command.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include "lib/cli/message.h"
+#include "lib/cli/program.h"
+#include "lib/environ/plan.h"
+#include "lib/environ/trust.h"
+#include "lib/os/users.h"
+#include "tools/exec_hooks.h"
+#include "tools/exec_modes.h"
+
+extern char** environ;
+
+namespace drover {
+namespace {
+
+cli::Description description{
+    .name = "drover-exec",
+    .synopsis = "WRAPPER [ARG...]\n       drover-exec [OPTIONS] -- COMMAND [ARG...]",
+    .summary =
+        "Give a command the ruby, python or node that its project asks for, in a clean\n"
+        "environment, and become it. WRAPPER begins #!/usr/bin/drover-exec.",
+    .examples = {"/srv/app/current/bin/unicorn -D      # a wrapper, run by the kernel's #!",
+                 "drover-exec -- bundle exec rake db:migrate",
+                 "drover-exec --explain bin/unicorn    # what it would do, and why",
+                 "drover-exec --diff $(cat app.pid) bin/unicorn   # what a reload would change"},
+    .wrapper = true,
+    .verbose = "Say each decision, then run the command",
+};
+
+struct Arguments {
+  bool explain = false;
+  bool check = false;
+  std::optional<int> diff;
+  std::optional<std::string> hook;
+  std::optional<std::string> script;  ///< to import
+  exec::Style style;
+  environ::Wrapper wrapper;  ///< what the options say
+  std::vector<std::string> words;
+  bool prefix = false;  ///< the words are a command, not a wrapper
+
+  [[nodiscard]] bool only_shows() const { return explain || check || diff || hook || script; }
+};
+
+void add_interpreter(CLI::App& app, const std::string& name, environ::Setting& setting) {
+  app.add_option_function<std::string>(
+         "--" + name,
+         [&setting, name](const std::string& value) {
+           setting = {value, "--" + name};
+         },
+         fmt::format("The {}: auto, a version, MANAGER:VERSION, a folder, system, none", name))
+      ->type_name("SPEC");
+}
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  app.add_flag("--explain", arguments.explain, "Show each decision with its reason, run nothing");
+  app.add_option("--diff", arguments.diff, "Show what a reload of process PID would change")
+      ->type_name("PID")
+      ->check(CLI::Range(1, 1 << 22));
+  app.add_flag("--check", arguments.check, "Check that it would run: for a deployment");
+  app.add_option("--import", arguments.script,
+                 "Source a shell script once, print its changes for a wrapper")
+      ->type_name("SCRIPT")
+      ->check(cli::not_empty());
+  app.add_option("--print-hook", arguments.hook, "Print what SERVER's configuration needs")
+      ->type_name("SERVER");
+  app.add_flag("--json", arguments.style.json, "With --explain: write one JSON object");
+  app.add_flag("--show-secrets", arguments.style.secrets, "Do not mask what looks like a secret");
+  add_interpreter(app, "ruby", arguments.wrapper.ruby);
+  add_interpreter(app, "python", arguments.wrapper.python);
+  add_interpreter(app, "node", arguments.wrapper.node);
+  app.add_option("--app", arguments.wrapper.app, "The application's folder (the current one)")
+      ->type_name("DIR")
+      ->check(cli::not_empty());
+  app.add_flag("--insecure-paths", arguments.wrapper.insecure_paths,
+               "Use interpreters and files that others could change");
+}
+
+bool read_arguments(int argc, char** argv, Arguments& arguments) {
+  // A wrapper comes first, and nothing behind it is an option.
+  if (argc > 1 && argv[1][0] != '-' && argv[1][0] != '\0') {
+    arguments.words.assign(argv + 1, argv + argc);
+    return true;
+  }
+  cli::Options options(description);
+  options.stop_at_first_word();
+  add_options(options.app(), arguments);
+  if (!options.parse(argc, argv)) return false;
+  arguments.words = options.words();
+  if (arguments.hook || arguments.script) return true;
+  if (arguments.words.empty()) throw cli::UsageError("a WRAPPER, or -- and a COMMAND, is needed");
+  arguments.prefix = arguments.words[0] == "--";
+  if (arguments.prefix) arguments.words.erase(arguments.words.begin());
+  if (arguments.prefix && arguments.words.empty()) throw cli::UsageError("a COMMAND is needed");
+  if (!arguments.prefix && arguments.words[0].starts_with('-'))
+    throw cli::UsageError(fmt::format("'{}' is no option", arguments.words[0]));
+  return true;
+}
+
+environ::Caller caller_of_now() {
+  environ::Caller caller;
+  caller.environment = environ::Block(::environ);
+  caller.home = caller.environment.value("HOME");
+  if (!caller.home.starts_with('/')) caller.home = os::home_of(::geteuid());
+  caller.folder = environ::logical_folder(caller.environment);
+  caller.pid = ::getpid();
+  return caller;
+}
+
+/// A command without a wrapper: the project's version files count where there are any.
+environ::Plan plan_of_command(environ::Wrapper wrapper, const std::vector<std::string>& words,
+                              const environ::Caller& caller) {
+  wrapper.folder = "keep";
+  wrapper.app =
+      wrapper.app.empty() ? caller.folder : environ::logical_path(wrapper.app, caller.folder);
+  for (auto* setting : {&wrapper.ruby, &wrapper.python, &wrapper.node})
+    if (setting->value.empty()) *setting = {"detect", "default"};
+  return environ::make_plan(wrapper, words, caller);
+}
+
+environ::Plan plan_of_wrapper(const Arguments& arguments, const environ::Caller& caller) {
+  environ::Steps steps;
+  environ::Block none;
+  environ::Edit edit(none, steps);
+  environ::Wrapper wrapper =
+      environ::load_wrapper(environ::logical_path(arguments.words[0], caller.folder), edit);
+  wrapper.insecure_paths = wrapper.insecure_paths || arguments.wrapper.insecure_paths;
+  environ::Plan plan =
+      environ::make_plan(wrapper, {arguments.words.begin() + 1, arguments.words.end()}, caller);
+  plan.steps.insert(plan.steps.begin(), steps.begin(), steps.end());
+  return plan;
+}
+
+int print_hook(const std::string& server) {
+  const std::string text = exec::hook_for(server);
+  if (text.empty())
+    throw cli::UsageError(
+        fmt::format("no hook for '{}'; there are unicorn, gunicorn and puma", server));
+  fmt::print("{}", text);
+  return cli::kDone;
+}
+
+int run(int argc, char** argv) {
+  environ::refuse_elevated();
+  Arguments arguments;
+  if (!read_arguments(argc, argv, arguments)) return cli::kDone;
+  description.wrapper = !arguments.only_shows();
+  if (arguments.hook) return print_hook(*arguments.hook);
+  environ::Caller caller = caller_of_now();
+  if (arguments.script) return exec::import_script(*arguments.script, std::move(caller));
+  if (arguments.diff) caller.environment = exec::environment_of(*arguments.diff);
+  environ::Plan plan = arguments.prefix
+                           ? plan_of_command(arguments.wrapper, arguments.words, caller)
+                           : plan_of_wrapper(arguments, caller);
+  if (arguments.diff) {
+    const std::string text = exec::diff(caller.environment, plan.environment, arguments.style);
+    fmt::print("{}", text);
+    return text.empty() ? cli::kDone : cli::kNo;
+  }
+  if (arguments.explain) {
+    fmt::print("{}", exec::explain(plan, arguments.style));
+    return cli::kDone;
+  }
+  if (arguments.check) return exec::check(plan);
+  if (cli::verbosity() == cli::Verbosity::verbose) exec::say_steps(plan, arguments.style);
+  exec::become(plan);
+}
+
+}  // namespace
+}  // namespace drover
+
+int main(int argc, char** argv) {
+  drover::cli::run_main(drover::description, [&] { return drover::run(argc, argv); });
+}

@@ -1,0 +1,29 @@
+// What drover-exec does with a plan: carry it out, try it, show it.
+#pragma once
+
+#include <string>
+
+#include "lib/environ/plan.h"
+#include "tools/exec_output.h"
+
+namespace drover::exec {
+
+/// Changes folder and umask, takes the lock and becomes the command. Returns only by throwing
+/// ExecError or Error.
+[[noreturn]] void become(environ::Plan& plan);
+
+/// Says each decision.
+void say_steps(const environ::Plan& plan, const Style& style);
+
+/// Throws Error (ENOPKG) when an interpreter does not start, or the bundle is not complete. Says
+/// warnings. Returns the exit code.
+int check(const environ::Plan& plan);
+
+/// Prints the changes of a shell script as a part of a wrapper: once, for a person to read. Returns
+/// the exit code; throws Error.
+int import_script(const std::string& script, environ::Caller caller);
+
+/// The environment that a process was started with. Throws Error.
+environ::Block environment_of(int pid);
+
+}  // namespace drover::exec

@@ -1,0 +1,175 @@
+#include "tools/exec_output.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <nlohmann/json.hpp>
+
+namespace drover::exec {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using environ::Block;
+using environ::Step;
+
+bool looks_secret(std::string_view name) {
+  constexpr std::array kWords = {"SECRET",  "TOKEN",      "PASSW",  "API_KEY", "APIKEY",
+                                 "PRIVATE", "CREDENTIAL", "COOKIE", "DSN",     "ACCESS_KEY"};
+  std::string upper(name);
+  std::transform(upper.begin(), upper.end(), upper.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return std::any_of(kWords.begin(), kWords.end(),
+                     [&](const char* word) { return upper.find(word) != std::string::npos; });
+}
+
+/// "postgres://app:secret@db/": an address with a password.
+bool has_password(std::string_view value) {
+  const auto scheme = value.find("://");
+  if (scheme == std::string_view::npos) return false;
+  const auto rest = value.substr(scheme + 3);
+  const auto at = rest.substr(0, rest.find('/')).find('@');
+  return at != std::string_view::npos && rest.substr(0, at).find(':') != std::string_view::npos;
+}
+
+/// On one line, and without control characters for the terminal.
+std::string printable(std::string_view text) {
+  std::string line;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F) {
+      line += fmt::format("\\x{:02x}", byte);
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
+/// As a shell would need it.
+std::string quoted(const std::string& word) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@%+";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string text = "'";
+  for (const char c : word)
+    text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+std::string command_line(const environ::Plan& plan) {
+  std::string line = plan.program;
+  for (size_t at = 1; at < plan.arguments.size(); ++at)
+    line += " " + quoted(plan.arguments[at]);
+  return line;
+}
+
+/// A basic string of TOML. What is no UTF-8 cannot be written in one: it becomes "?".
+std::string toml_string(const std::string& text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+const char* kind_name(Step::Kind kind) {
+  switch (kind) {
+    case Step::Kind::set:
+      return "set";
+    case Step::Kind::unset:
+      return "unset";
+    case Step::Kind::part_added:
+      return "part_added";
+    case Step::Kind::part_removed:
+      return "part_removed";
+    case Step::Kind::chosen:
+      return "chosen";
+    case Step::Kind::warning:
+      return "warning";
+  }
+  return "set";
+}
+
+std::string as_json(const environ::Plan& plan, const Style& style) {
+  Json steps = Json::array();
+  for (const Step& step : plan.steps)
+    steps.push_back({{"kind", kind_name(step.kind)},
+                     {"subject", step.subject},
+                     {"text", shown(step.subject, step.text, style)},
+                     {"reason", step.reason}});
+  const Json object = {{"v", 1},
+                       {"program", plan.program},
+                       {"arguments", plan.arguments},
+                       {"folder", plan.folder},
+                       {"lock", plan.lock},
+                       {"steps", std::move(steps)}};
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+std::string shown(const std::string& name, const std::string& value, const Style& style) {
+  const bool masked =
+      !style.secrets && !value.empty() && (looks_secret(name) || has_password(value));
+  return masked ? fmt::format("<masked, {} bytes>", value.size()) : value;
+}
+
+std::string line_of(const Step& step, const Style& style) {
+  const std::string reason = step.reason.empty() ? "" : fmt::format("  ({})", step.reason);
+  const std::string value = shown(step.subject, step.text, style);
+  switch (step.kind) {
+    case Step::Kind::set:
+      return fmt::format("+ {}={}{}", step.subject, value, reason);
+    case Step::Kind::unset:
+      return fmt::format("- {}{}", step.subject, reason);
+    case Step::Kind::part_added:
+      return fmt::format("+ {}: {}{}", step.subject, step.text, reason);
+    case Step::Kind::part_removed:
+      return fmt::format("- {}: {}{}", step.subject, step.text, reason);
+    case Step::Kind::chosen:
+      return fmt::format("= {} {}{}", step.subject, step.text, reason);
+    case Step::Kind::warning:
+      return fmt::format("! {}: {}{}", step.subject, step.text, reason);
+  }
+  return {};
+}
+
+std::string as_toml(const environ::Captured& captured) {
+  std::string text;
+  for (const auto& name : captured.unset)
+    text += (text.empty() ? "unset = [" : ", ") + toml_string(name);
+  if (!text.empty()) text += "]\n";
+  text += "[env]\n";
+  for (const auto& [name, value] : captured.set)
+    text += fmt::format("{} = {}\n", toml_string(name), toml_string(value));
+  return text;
+}
+
+std::string explain(const environ::Plan& plan, const Style& style) {
+  if (style.json) return as_json(plan, style);
+  std::string text;
+  for (const Step& step : plan.steps)
+    text += printable(line_of(step, style)) + "\n";
+  if (!plan.folder.empty()) text += fmt::format("in {}\n", printable(plan.folder));
+  if (!plan.lock.empty()) text += fmt::format("holding {}\n", printable(plan.lock));
+  return text + fmt::format("exec {}\n", printable(command_line(plan)));
+}
+
+std::string diff(const Block& before, const Block& after, const Style& style) {
+  std::string text;
+  for (const auto& [name, value] : before.variables())
+    if (!after.has(name))
+      text += printable(fmt::format("- {}={}", name, shown(name, value, style))) + "\n";
+  for (const auto& [name, value] : after.variables()) {
+    const std::string* old = before.find(name);
+    if (old != nullptr && *old == value) continue;
+    if (old == nullptr) {
+      text += printable(fmt::format("+ {}={}", name, shown(name, value, style))) + "\n";
+    } else {
+      text += printable(fmt::format("~ {}: {} -> {}", name, shown(name, *old, style),
+                                    shown(name, value, style))) +
+              "\n";
+    }
+  }
+  return text;
+}
+
+}  // namespace drover::exec

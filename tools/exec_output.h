@@ -1,0 +1,33 @@
+// What drover-exec shows of a plan.
+#pragma once
+
+#include <string>
+
+#include "lib/environ/capture.h"
+#include "lib/environ/plan.h"
+
+namespace drover::exec {
+
+struct Style {
+  bool json = false;
+  bool secrets = false;  ///< show the values of variables that look like secrets
+};
+
+/// One line for each decision, with the rule or the file and line behind it; then what would be
+/// executed.
+std::string explain(const environ::Plan& plan, const Style& style);
+
+/// What differs between two environments, PATH by its components. Empty when nothing does.
+std::string diff(const environ::Block& before, const environ::Block& after, const Style& style);
+
+/// One decision on one line.
+std::string line_of(const environ::Step& step, const Style& style);
+
+/// What a script changed, as TOML for a wrapper.
+std::string as_toml(const environ::Captured& captured);
+
+/// The value, or "<masked, N bytes>" for what by its name, or as an address with a password in it,
+/// is probably a secret.
+std::string shown(const std::string& name, const std::string& value, const Style& style);
+
+}  // namespace drover::exec
