@@ -54,6 +54,53 @@ row_start() {
     ::: "true alone" true
 }
 
+# A home with 40 versions of ruby, an application that asks for one of them, and a wrapper.
+make_project() {
+  mkdir -p home app/bin
+  for patch in $(seq 40); do
+    mkdir -p "home/.rbenv/versions/3.1.$patch/bin"
+    ln -s /usr/bin/true "home/.rbenv/versions/3.1.$patch/bin/true"
+    ln -s "$(command -v ruby || command -v true)" "home/.rbenv/versions/3.1.$patch/bin/ruby"
+  done
+  echo 3.1.20 >app/.ruby-version
+  echo 'export PROJECT=1' >app/.envrc
+  cat >app/bin/wrapper <<END
+#!$work/bin/drover-exec
+ruby    = "auto"
+command = ["true"]
+lock    = "../wrapper.lock"
+[env]
+RAILS_ENV = "production"
+END
+  chmod +x app/bin/wrapper
+}
+
+# The environment that all are measured in: 200 variables, 60 folders in PATH.
+fill_environment() {
+  for number in $(seq 195); do export "VARIABLE_$number=a value of some length, number $number"; done
+  for number in $(seq 54); do PATH=$PATH:/opt/folder/$number; done
+  HOME=$work/home
+  export PATH HOME
+}
+
+row_wrapper() {
+  make_project
+  title "A wrapper: 200 variables, 40 versions, a lock" n p50 p99 ratio
+  (
+    fill_environment
+    set -- ::: "bash -c 'exec true'" bash -c 'exec true' ::: "bash -lc 'exec true'" bash -lc 'exec true'
+    if command -v rbenv >/dev/null; then set -- "$@" ::: "rbenv exec true" env RBENV_DIR="$work/app" rbenv exec true; fi
+    if command -v direnv >/dev/null; then
+      (cd app && direnv allow . 2>/dev/null)
+      set -- "$@" ::: "direnv exec app true" direnv exec app true
+    fi
+    DIRENV_LOG_FORMAT='' show "env true<=3.00 x" run "$(rounds 200)" \
+      ::: "drover-exec, by a wrapper" app/bin/wrapper \
+      ::: "env true" /usr/bin/env true \
+      "$@"
+  )
+}
+
 # The stopwatch's arguments; the waiters that all deaths are shown to.
 show_deaths() {
   show "sh -c 'flock -x 0 <L'<=0.80 x;10 lines of C, static<=1.15 x" "$@" \

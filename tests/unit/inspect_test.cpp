@@ -48,9 +48,7 @@ TEST_CASE("two holds of one file are two descriptions") {
   const Folder folder;
   const std::string path = folder / "a";
   const auto take = [&] {
-    static std::optional<LockFile> kept;
-    kept = LockFile::open_or_create(path, 0600);
-    (void)try_acquire(*kept, Mode::shared);
+    test::holding(path)();
     (void)test::fork_bound();
   };
   const Child first(take);

@@ -12,9 +12,11 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <sstream>
 #include <string>
 
+#include "lib/flock/lock_file.h"
 #include "lib/os/clock.h"
 
 namespace drover::test {
@@ -92,5 +94,15 @@ class Child {
  private:
   pid_t pid_;
 };
+
+/// For a Child that holds the lock on a descriptor of its own; the instant of a waiter may come
+/// first.
+inline std::function<void()> holding(const std::string& path) {
+  return [path] {
+    static std::optional<flock::LockFile> kept;
+    kept = flock::LockFile::open_or_create(path, 0600);
+    (void)flock::acquire(*kept, flock::Mode::shared, flock::Patience::forever());
+  };
+}
 
 }  // namespace drover::test

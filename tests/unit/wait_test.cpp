@@ -8,19 +8,7 @@ using namespace drover;
 using namespace drover::flock;
 using test::Child;
 using test::Folder;
-
-namespace {
-
-/// A child that holds the lock on a descriptor of its own.
-std::function<void()> holding(const std::string& path) {
-  return [path] {
-    static std::optional<LockFile> kept;
-    kept = LockFile::open_or_create(path, 0600);
-    (void)try_acquire(*kept, Mode::shared);
-  };
-}
-
-}  // namespace
+using test::holding;
 
 TEST_CASE("never held is not gone") {
   const Folder folder;

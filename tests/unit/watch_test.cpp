@@ -13,18 +13,11 @@ using namespace drover::flock;
 using namespace std::chrono_literals;
 using test::Child;
 using test::Folder;
+using test::holding;
 
 namespace {
 
 const Notice kSilent = [](const std::string&) {};
-
-std::function<void()> holding(const std::string& path) {
-  return [path] {
-    static std::optional<LockFile> kept;
-    kept = LockFile::open_or_create(path, 0600);
-    (void)try_acquire(*kept, Mode::shared);
-  };
-}
 
 }  // namespace
 
@@ -81,7 +74,9 @@ TEST_CASE("a successor within the grace time goes on") {
     notices.push_back(text);
     if (second) second->kill();
   });
+  bool freed = false;
   bool ended = false;
+  watch.on_free([&] { freed = true; });
   const auto follow = [&]() -> asio::awaitable<void> {
     auto file = co_await watch.begun(folder / "a");
     co_await watch.ended(std::move(*file));
@@ -90,6 +85,8 @@ TEST_CASE("a successor within the grace time goes on") {
   asio::co_spawn(io, follow(), asio::detached);
   io.poll();
   first.kill();
+  while (!freed)  // a successor that came before would not be noticed as one
+    io.run_one();
   second = std::make_unique<Child>(holding(folder / "a"));
   while (notices.empty())
     io.run_one();
