@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what is missing, builds, and runs every test.
 #
-#   tests/run.sh                     every stage but the last two, once
+#   tests/run.sh                     every stage but the last three, once
 #   tests/run.sh unit cli            these stages only: format build unit cli faults servers
 #                                    supervisors install quickstart bench sanitized
-#                                    sanitized-servers tidy
+#                                    sanitized-servers tidy fuzz
 #   REPEAT=20 tests/run.sh cli       the stage that many times
 set -eu
 cd "$(dirname "$0")/.."
@@ -109,6 +109,10 @@ stage() {
       for folder in servers supervisors; do run_pytest "$folder" asan; done
       ;;
     tidy) build tidy ;;
+    fuzz)
+      say 'Fuzz targets'
+      tests/fuzz/run.sh
+      ;;
     *)
       echo "tests/run.sh: no stage '$1'" >&2
       exit 64

@@ -39,8 +39,6 @@ struct Arguments {
   environ::Wrapper wrapper;  ///< what the options say
   std::vector<std::string> words;
   bool prefix = false;  ///< the words are a command, not a wrapper
-
-  [[nodiscard]] bool only_shows() const { return explain || check || diff || hook || script; }
 };
 
 void add_interpreter(CLI::App& app, const std::string& name, environ::Setting& setting) {
@@ -54,11 +52,14 @@ void add_interpreter(CLI::App& app, const std::string& name, environ::Setting& s
 }
 
 void add_options(CLI::App& app, Arguments& arguments) {
-  app.add_flag("--explain", arguments.explain, "Show each decision with its reason, run nothing");
-  app.add_option("--diff", arguments.diff, "Show what a reload of process PID would change")
-      ->type_name("PID")
-      ->check(CLI::Range(1, 1 << 22));
-  app.add_flag("--check", arguments.check, "Check that it would run: for a deployment");
+  auto* explain = app.add_flag("--explain", arguments.explain,
+                               "Show each decision with its reason, run nothing");
+  auto* diff =
+      app.add_option("--diff", arguments.diff, "Show what a reload of process PID would change")
+          ->type_name("PID")
+          ->check(CLI::Range(1, 1 << 22));
+  auto* check =
+      app.add_flag("--check", arguments.check, "Check that it would run: for a deployment");
   app.add_option("--import", arguments.script,
                  "Source a shell script once, print its changes for a wrapper")
       ->type_name("SCRIPT")
@@ -67,6 +68,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->type_name("SERVER");
   app.add_flag("--json", arguments.style.json, "With --explain: write one JSON object");
   app.add_flag("--show-secrets", arguments.style.secrets, "Do not mask what looks like a secret");
+  explain->excludes(diff)->excludes(check);
+  diff->excludes(check);
   add_interpreter(app, "ruby", arguments.wrapper.ruby);
   add_interpreter(app, "python", arguments.wrapper.python);
   add_interpreter(app, "node", arguments.wrapper.node);
@@ -75,6 +78,15 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(cli::not_empty());
   app.add_flag("--insecure-paths", arguments.wrapper.insecure_paths,
                "Use interpreters and files that others could change");
+}
+
+/// Before anything else is read: what a wrong command line exits with depends on it.
+bool asks_to_show(int argc, char** argv) {
+  for (int at = 1; at < argc && argv[at][0] == '-' && std::string_view(argv[at]) != "--"; ++at)
+    for (const std::string_view mode :
+         {"--explain", "--check", "--diff", "--import", "--print-hook"})
+      if (std::string_view(argv[at]).starts_with(mode)) return true;
+  return false;
 }
 
 bool read_arguments(int argc, char** argv, Arguments& arguments) {
@@ -86,6 +98,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   cli::Options options(description);
   options.stop_at_first_word();
   add_options(options.app(), arguments);
+  description.wrapper = !asks_to_show(argc, argv);
   if (!options.parse(argc, argv)) return false;
   arguments.words = options.words();
   if (arguments.hook || arguments.script) return true;
@@ -95,6 +108,11 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   if (arguments.prefix && arguments.words.empty()) throw cli::UsageError("a COMMAND is needed");
   if (!arguments.prefix && arguments.words[0].starts_with('-'))
     throw cli::UsageError(fmt::format("'{}' is no option", arguments.words[0]));
+  const environ::Wrapper& said = arguments.wrapper;
+  if (!arguments.prefix &&
+      !(said.ruby.value + said.python.value + said.node.value + said.app).empty())
+    throw cli::UsageError(
+        "--ruby, --python, --node and --app go with a COMMAND; a wrapper says its own");
   return true;
 }
 
@@ -145,11 +163,13 @@ int run(int argc, char** argv) {
   environ::refuse_elevated();
   Arguments arguments;
   if (!read_arguments(argc, argv, arguments)) return cli::kDone;
-  description.wrapper = !arguments.only_shows();
   if (arguments.hook) return print_hook(*arguments.hook);
   environ::Caller caller = caller_of_now();
   if (arguments.script) return exec::import_script(*arguments.script, std::move(caller));
-  if (arguments.diff) caller.environment = exec::environment_of(*arguments.diff);
+  if (arguments.diff) {
+    caller.environment = exec::environment_of(*arguments.diff);
+    caller.home = caller.environment.value("HOME");
+  }
   environ::Plan plan = arguments.prefix
                            ? plan_of_command(arguments.wrapper, arguments.words, caller)
                            : plan_of_wrapper(arguments, caller);
@@ -163,7 +183,7 @@ int run(int argc, char** argv) {
     return cli::kDone;
   }
   if (arguments.check) return exec::check(plan);
-  if (cli::verbosity() == cli::Verbosity::verbose) exec::say_steps(plan, arguments.style);
+  exec::say_steps(plan, arguments.style);
   exec::become(plan);
 }
 

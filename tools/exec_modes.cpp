@@ -12,6 +12,7 @@
 #include "lib/environ/command.h"
 #include "lib/environ/reset.h"
 #include "lib/flock/hold.h"
+#include "lib/os/fd.h"
 #include "lib/os/procfs.h"
 #include "lib/os/spawn.h"
 
@@ -35,6 +36,20 @@ void hold(environ::Plan& plan) {
   (void)held.fd.release();  // the command's
 }
 
+/// What can be seen without running anything.
+void look(const environ::Plan& plan) {
+  (void)plan.environment.strings();
+  if (!plan.folder.empty() && ::access(plan.folder.c_str(), X_OK) != 0)
+    throw Error(errno, "change to folder", plan.folder);
+  const std::string folder = os::split_path(plan.lock).first;
+  if (!plan.lock.empty() && ::access(folder.c_str(), X_OK) != 0)
+    throw Error(errno, "make a lock file in", folder);
+  const std::string line = environ::interpreter_line(plan.program);
+  const std::string interpreter = line.substr(0, line.find_first_of(" \t"));
+  if (!line.empty() && ::access(interpreter.c_str(), X_OK) != 0)
+    throw Error(errno, "run interpreter", interpreter, fmt::format("of '{}'", plan.program));
+}
+
 }  // namespace
 
 void become(environ::Plan& plan) {
@@ -53,20 +68,24 @@ void become(environ::Plan& plan) {
 }
 
 void say_steps(const environ::Plan& plan, const Style& style) {
-  for (const environ::Step& step : plan.steps)
-    cli::say(cli::Level::detail, line_of(step, style));
+  for (const environ::Step& step : plan.steps) {
+    if (step.kind == environ::Step::Kind::warning) {
+      cli::say(cli::Level::warning, fmt::format("'{}': {}", step.subject, step.text));
+    } else {
+      cli::say(cli::Level::detail, line_of(step, style));
+    }
+  }
 }
 
 int check(const environ::Plan& plan) {
+  look(plan);
   for (const auto& words : plan.checks) {
     const os::ExitStatus status = os::run({words[0], words, plan.environment.strings()});
     if (status.wait_status == 0) continue;
     throw Error::because(ENOPKG, "run", words[0],
                          fmt::format("a trial run of it {}", status.describe()));
   }
-  for (const environ::Step& step : plan.steps)
-    if (step.kind == environ::Step::Kind::warning)
-      cli::say(cli::Level::warning, fmt::format("'{}': {}", step.subject, step.text));
+  say_steps(plan, {});
   return cli::kDone;
 }
 
@@ -74,8 +93,9 @@ int import_script(const std::string& script, environ::Caller caller) {
   environ::Steps steps;
   environ::Edit edit(caller.environment, steps);
   environ::reset(edit, {caller.home, caller.folder, caller.environment});
-  const environ::Captured captured = environ::capture(environ::logical_path(script, caller.folder),
-                                                      caller.environment, kImportLimit);
+  const environ::Captured captured =
+      environ::capture(environ::logical_path(script, caller.folder), caller.folder,
+                       caller.environment, kImportLimit);
   fmt::print("{}", as_toml(captured));
   if (captured.umask_changed)
     cli::say(cli::Level::warning, "the umask that it sets is not in this");

@@ -12,7 +12,7 @@ namespace drover::exec {
 /// ExecError or Error.
 [[noreturn]] void become(environ::Plan& plan);
 
-/// Says each decision.
+/// Says warnings and, when asked for, each decision.
 void say_steps(const environ::Plan& plan, const Style& style);
 
 /// Throws Error (ENOPKG) when an interpreter does not start, or the bundle is not complete. Says

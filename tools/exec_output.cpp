@@ -15,8 +15,9 @@ using environ::Block;
 using environ::Step;
 
 bool looks_secret(std::string_view name) {
-  constexpr std::array kWords = {"SECRET",  "TOKEN",      "PASSW",  "API_KEY", "APIKEY",
-                                 "PRIVATE", "CREDENTIAL", "COOKIE", "DSN",     "ACCESS_KEY"};
+  constexpr std::array kWords = {"SECRET",     "TOKEN",      "PASSW",        "API_KEY",    "APIKEY",
+                                 "PRIVATE",    "CREDENTIAL", "COOKIE",       "DSN",        "_KEY",
+                                 "PASSPHRASE", "AUTH",       "DROVER_STATE", "DROVER_ARGS"};
   std::string upper(name);
   std::transform(upper.begin(), upper.end(), upper.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
@@ -24,13 +25,19 @@ bool looks_secret(std::string_view name) {
                      [&](const char* word) { return upper.find(word) != std::string::npos; });
 }
 
-/// "postgres://app:secret@db/": an address with a password.
+/// "postgres://app:secret@db/": an address with somebody's name or password before the host.
 bool has_password(std::string_view value) {
-  const auto scheme = value.find("://");
-  if (scheme == std::string_view::npos) return false;
-  const auto rest = value.substr(scheme + 3);
-  const auto at = rest.substr(0, rest.find('/')).find('@');
-  return at != std::string_view::npos && rest.substr(0, at).find(':') != std::string_view::npos;
+  for (auto at = value.find("://"); at != std::string_view::npos; at = value.find("://", at + 3)) {
+    const auto rest = value.substr(at + 3);
+    const auto end = rest.find_first_of(" 	?#");
+    const auto at_sign = rest.substr(0, end).rfind('@');
+    if (at_sign == std::string_view::npos) continue;
+    // "host/a@b" is a path; "user:a/b@host" has a password with a slash.
+    const auto user = rest.substr(0, at_sign);
+    if (user.find('/') == std::string_view::npos || user.find(':') != std::string_view::npos)
+      return true;
+  }
+  return false;
 }
 
 /// On one line, and without control characters for the terminal.
@@ -58,10 +65,10 @@ std::string quoted(const std::string& word) {
   return text + "'";
 }
 
-std::string command_line(const environ::Plan& plan) {
+std::string command_line(const environ::Plan& plan, const Style& style) {
   std::string line = plan.program;
   for (size_t at = 1; at < plan.arguments.size(); ++at)
-    line += " " + quoted(plan.arguments[at]);
+    line += " " + quoted(shown("", plan.arguments[at], style));
   return line;
 }
 
@@ -95,9 +102,12 @@ std::string as_json(const environ::Plan& plan, const Style& style) {
                      {"subject", step.subject},
                      {"text", shown(step.subject, step.text, style)},
                      {"reason", step.reason}});
+  Json arguments = Json::array();
+  for (const auto& word : plan.arguments)
+    arguments.push_back(shown("", word, style));
   const Json object = {{"v", 1},
                        {"program", plan.program},
-                       {"arguments", plan.arguments},
+                       {"arguments", std::move(arguments)},
                        {"folder", plan.folder},
                        {"lock", plan.lock},
                        {"steps", std::move(steps)}};
@@ -150,17 +160,20 @@ std::string explain(const environ::Plan& plan, const Style& style) {
     text += printable(line_of(step, style)) + "\n";
   if (!plan.folder.empty()) text += fmt::format("in {}\n", printable(plan.folder));
   if (!plan.lock.empty()) text += fmt::format("holding {}\n", printable(plan.lock));
-  return text + fmt::format("exec {}\n", printable(command_line(plan)));
+  return text + fmt::format("exec {}\n", printable(command_line(plan, style)));
 }
 
 std::string diff(const Block& before, const Block& after, const Style& style) {
+  const auto is_of_the_moment = [](const std::string& name) {
+    return name == "DROVER_DEPTH" || name == "DROVER_STATE" || name == "DROVER_STAGE2";
+  };
   std::string text;
   for (const auto& [name, value] : before.variables())
-    if (!after.has(name))
+    if (!after.has(name) && !is_of_the_moment(name))
       text += printable(fmt::format("- {}={}", name, shown(name, value, style))) + "\n";
   for (const auto& [name, value] : after.variables()) {
     const std::string* old = before.find(name);
-    if (old != nullptr && *old == value) continue;
+    if (is_of_the_moment(name) || (old != nullptr && *old == value)) continue;
     if (old == nullptr) {
       text += printable(fmt::format("+ {}={}", name, shown(name, value, style))) + "\n";
     } else {

@@ -17,7 +17,8 @@ struct Style {
 /// executed.
 std::string explain(const environ::Plan& plan, const Style& style);
 
-/// What differs between two environments, PATH by its components. Empty when nothing does.
+/// What differs between two environments, but for what is another at each exec. Empty when nothing
+/// does.
 std::string diff(const environ::Block& before, const environ::Block& after, const Style& style);
 
 /// One decision on one line.

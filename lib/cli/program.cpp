@@ -94,7 +94,8 @@ int run_reporting(const Description& description, const std::function<int()>& bo
     say(Level::error, fmt::format("hint: see '{} --help'", description.name));
     return description.wrapper ? kWrapperFailed : kUsage;
   } catch (const os::ExecError& error) {
-    report(error, description.wrapper);
+    const int code = report(error, description.wrapper);
+    if (!description.wrapper) return code;
     return error.err() == ENOENT || error.err() == ENOTDIR ? kNotFound : kNotExecutable;
   } catch (const Error& error) {
     return report(error, description.wrapper);
@@ -148,11 +149,12 @@ CLI::Option* Options::add_duration(const std::string& names,
   return app_.add_option_function<std::string>(names, read, text)->type_name("TIME");
 }
 
-void Options::refuse_empty_values(int argc, char** argv) {
+void Options::refuse_empty_values(int argc, char** argv) const {
   for (int at = 1; at < argc; ++at) {
     const std::string_view word = argv[at];
     const bool is_option = word.size() > 1 && word.front() == '-';
-    const bool may_be_value = at > 1 && argv[at - 1][0] == '-';
+    const auto* before = at > 1 ? app_.get_option_no_throw(argv[at - 1]) : nullptr;
+    const bool may_be_value = before != nullptr && before->get_items_expected_max() > 0;
     if (word == "--" || (!is_option && !may_be_value)) return;
     if (word.starts_with("--") && word.ends_with('='))
       throw UsageError(fmt::format("the value of '{}' is empty", word));

@@ -65,7 +65,7 @@ class Options {
  private:
   [[nodiscard]] std::string help() const;
   /// CLI11 would take the next word for the value of "--name=".
-  static void refuse_empty_values(int argc, char** argv);
+  void refuse_empty_values(int argc, char** argv) const;
 
   Description description_;
   CLI::App app_;

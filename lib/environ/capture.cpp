@@ -15,9 +15,10 @@
 #include <csignal>
 #include <optional>
 
-#include "lib/environ/reset.h"
+#include "lib/environ/protocol.h"
 #include "lib/os/error.h"
 #include "lib/os/process.h"
+#include "lib/os/signals.h"
 
 namespace drover::environ {
 namespace {
@@ -41,17 +42,26 @@ std::string make_nonce() {
 /// variable's name is empty: "=" begins a record of ours.
 std::string shell_code(const std::string& nonce) {
   return fmt::format(
-      "look() {{ /usr/bin/env -0 >&9 && builtin printf '={0}:%s:%s:%s\\0' \"$1\" \"$(umask)\" "
-      "\"$PWD\" "
-      ">&9; }}; look before || exit 96; . \"$1\" || exit 97; look after || exit 96; exit 0",
+      "drover_{0}() {{ /usr/bin/env -0 >&9 && /usr/bin/printf '={0}:%s:%s:%s\\0' \"$1\" "
+      "\"$(umask)\" "
+      "\"$PWD\" >&9; }}\n"
+      "drover_{0} before || exit 96\n"
+      "drover_script=$1\nshift\n"
+      // Not "|| exit": a "set -e" in the script would mean nothing.
+      ". \"$drover_script\"\n"
+      "if [ $? != 0 ]; then exit 97; fi\n"
+      "drover_{0} after || exit 96\nexit 0",
       nonce);
 }
 
-[[noreturn]] void become_shell(int pipe, const std::vector<char*>& arguments,
+[[noreturn]] void become_shell(int pipe, const char* folder, const std::vector<char*>& arguments,
                                const std::vector<char*>& environment) {
   ::setpgid(0, 0);
+  if (::chdir(folder) != 0) ::_exit(98);
   const int null = ::open("/dev/null", O_RDONLY);
-  if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(2, 1) < 0 || ::dup2(pipe, kOutput) < 0) ::_exit(98);
+  if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(2, 1) < 0 ||
+      (pipe == kOutput ? ::fcntl(pipe, F_SETFD, 0) : ::dup2(pipe, kOutput)) < 0)
+    ::_exit(98);
   ::syscall(SYS_close_range, 3, kOutput - 1, 0);
   ::syscall(SYS_close_range, kOutput + 1, ~0U, 0);
   sigset_t none;
@@ -72,7 +82,8 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
 /// A child that sources the script, and the pipe from it.
 class Shell {
  public:
-  Shell(const std::string& script, const std::string& nonce, const Block& environment)
+  Shell(const std::string& script, const std::string& folder, const std::string& nonce,
+        const Block& environment)
       : script_(script) {
     std::vector<std::string> words = {kShell, "--noprofile",     "--norc",  "-p",
                                       "-c",   shell_code(nonce), "capture", script};
@@ -86,9 +97,10 @@ class Shell {
     ::fcntl(reader_.get(), F_SETFL, O_NONBLOCK);
     pid_ = ::fork();
     if (pid_ < 0) throw Error(errno, "source", script);
-    if (pid_ == 0) become_shell(writer.get(), arguments, block);
+    if (pid_ == 0) become_shell(writer.get(), folder.c_str(), arguments, block);
     ::setpgid(pid_, pid_);  // here too: who comes first does it
     process_ = os::Process::open(pid_);
+    if (!process_) throw Error(errno, "watch the shell of", script);
   }
   ~Shell() {
     if (pid_ <= 0) return;
@@ -101,16 +113,16 @@ class Shell {
   /// Everything that it has written when it ends: not until the pipe ends, which a process in the
   /// background may hold open for ever.
   std::string output(os::Deadline deadline) {
-    for (;;) {
-      std::array<pollfd, 2> entries = {pollfd{process_ ? process_->fd() : -1, POLLIN, 0},
-                                       pollfd{reader_.get(), POLLIN, 0}};
+    for (bool open = true;;) {
+      std::array<pollfd, 2> entries = {pollfd{process_->fd(), POLLIN, 0},
+                                       pollfd{open ? reader_.get() : -1, POLLIN, 0}};
       const int count = ::poll(entries.data(), entries.size(), os::poll_timeout(deadline));
       if (count < 0 && errno != EINTR) throw Error(errno, "source", script_);
       if (count == 0)
         throw Error::because(ETIMEDOUT, "source", script_, "it took too long, and was killed");
       drain();
       if (entries[0].revents != 0) break;
-      if ((entries[1].revents & POLLHUP) != 0) break;  // it has closed it: its status tells why
+      if ((entries[1].revents & POLLHUP) != 0) open = false;  // it has closed it, and goes on
     }
     const int status = reap();
     drain();
@@ -147,6 +159,7 @@ class Shell {
   }
 
   std::string script_;
+  os::ReapableChildren reapable_;
   os::Fd reader_;
   pid_t pid_ = 0;
   std::optional<os::Process> process_;
@@ -177,21 +190,22 @@ std::optional<Look> take_look(std::string_view& text, const std::string& mark) {
 }
 
 bool is_the_shells(std::string_view name) {
-  constexpr std::array kNames = {"_", "SHLVL", "PWD", "OLDPWD", "SHELLOPTS", "PROMPT_COMMAND"};
+  constexpr std::array kNames = {"_",      "SHLVL",     "PWD",           "drover_script",
+                                 "OLDPWD", "SHELLOPTS", "PROMPT_COMMAND"};
   return name.starts_with("BASH") || (name.starts_with("PS") && name.size() == 3) ||
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
 }  // namespace
 
-Captured capture(const std::string& script, const Block& environment,
+Captured capture(const std::string& script, const std::string& folder, const Block& environment,
                  std::chrono::milliseconds limit) {
   Block given;
   for (const auto& [name, value] : environment.variables())
     if (!is_protocol(name) && !is_the_shells(name)) given.set(name, value);
   const std::string nonce = make_nonce();
   const std::string text =
-      Shell(script, nonce, given).output(std::chrono::steady_clock::now() + limit);
+      Shell(script, folder, nonce, given).output(std::chrono::steady_clock::now() + limit);
 
   std::string_view rest = text;
   const auto before = take_look(rest, "=" + nonce + ":before:");
@@ -209,7 +223,8 @@ Captured capture(const std::string& script, const Block& environment,
     if (!is_the_shells(name) && !after->environment.has(name)) captured.unset.push_back(name);
   const auto mask = [](const std::string& state) { return state.substr(0, state.find(':')); };
   captured.umask_changed = mask(before->state) != mask(after->state);
-  captured.folder_changed = !captured.umask_changed && before->state != after->state;
+  const auto place = [](const std::string& state) { return state.substr(state.find(':') + 1); };
+  captured.folder_changed = place(before->state) != place(after->state);
   return captured;
 }
 

@@ -20,10 +20,10 @@ struct Captured {
 /// Sources the script in a bash of its own and tells what it changed in the environment, shell
 /// functions and the shell's own variables left out. The script gets no standard input, its output
 /// goes to standard error, and it sees no descriptor and no protocol variable of the server's. It
-/// must come to its end with success: one that exits early, fails, or replaces the shell is an
-/// error and not half an environment. After `limit` its process group is killed; what it leaves
-/// behind in the background is not waited for. Blocks; throws Error.
-Captured capture(const std::string& script, const Block& environment,
+/// runs in `folder` and must come to its end with success: one that exits early, fails, or replaces
+/// the shell is an error and not half an environment. After `limit` its process group is killed;
+/// what it leaves behind in the background is not waited for. Blocks; throws Error.
+Captured capture(const std::string& script, const std::string& folder, const Block& environment,
                  std::chrono::milliseconds limit);
 
 }  // namespace drover::environ

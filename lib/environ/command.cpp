@@ -15,17 +15,6 @@
 namespace drover::environ {
 namespace {
 
-// With Bundler every gem of the bundle is loaded here, so that its own program is found, also one
-// that no folder of PATH has.
-constexpr const char* kStart =
-    "$0, name, script = ARGV.shift(3); "
-    "gem = Gem.loaded_specs.values.find { |g| g.executables.include?(name) }; "
-    "own = gem && gem.bin_file(name); "
-    "script = own if own && File.file?(own); "
-    "if script.empty? then "
-    "warn \"drover-exec: cannot run '#{name}': neither the bundle nor PATH has it\"; exit 127 end; "
-    "load script";
-
 /// 0 when it can be executed, else an errno value.
 int why_not(const std::string& path, const std::vector<os::FileId>& not_these) {
   struct stat st {};
@@ -66,11 +55,37 @@ std::string interpreter_line(const std::string& path) {
   return std::string(trimmed(start.substr(2, start.find('\n') - 2)));
 }
 
-std::vector<std::string> words_of(const RubyCall& call) {
-  std::vector<std::string> words = {call.ruby};
-  if (call.bundler) words.emplace_back("-rbundler/setup");
-  words.insert(words.end(), {"-e", kStart, "--", call.title, call.name, call.script});
-  return words;
+bool is_ruby_script(const std::string& path) {
+  const std::string line = interpreter_line(path);
+  auto next_word = [rest = std::string_view(line)]() mutable {
+    rest = trimmed(rest);
+    const auto word = first_word(rest);
+    rest.remove_prefix(word.size());
+    return word.substr(word.rfind('/') + 1);
+  };
+  std::string_view program = next_word();
+  while (program == "env" || program.starts_with('-') || program.find('=') != std::string::npos)
+    program = next_word();
+  return program.starts_with("ruby") &&
+         program.substr(4).find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
+// With Bundler every gem of the bundle is loaded here, so that its own program is found, also one
+// that no folder of PATH has.
+#define DROVER_FIND_SCRIPT                                                    \
+  "gem = Gem.loaded_specs.values.find { |g| g.executables.include?(name) }; " \
+  "own = gem && gem.bin_file(name); script = own if own && File.file?(own); "
+
+const char* const kFind = "name, script = ARGV; " DROVER_FIND_SCRIPT "exit !script.to_s.empty?";
+
+std::vector<std::string> loading_words(const std::string& title, const std::string& name,
+                                       const std::string& script) {
+  constexpr const char* kLoad = "title, name, script = ARGV.shift(3); " DROVER_FIND_SCRIPT
+                                "if script.empty? then "
+                                "warn \"drover-exec: cannot run '#{name}': neither the bundle nor "
+                                "PATH has it\"; exit 127 end; "
+                                "$0 = title.empty? ? script : title; load script";
+  return {"-e", kLoad, "--", title, name, script};
 }
 
 }  // namespace drover::environ

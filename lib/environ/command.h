@@ -1,7 +1,6 @@
 // Which program a command's name means, and how a ruby script is started.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,15 +18,14 @@ std::string find_program(const std::string& name, std::string_view path, const s
 
 /// The interpreter line of a script, without "#!"; empty for another kind of file.
 std::string interpreter_line(const std::string& path);
+/// Whether its interpreter, or what env(1) finds for it, is a ruby.
+bool is_ruby_script(const std::string& path);
 
-struct RubyCall {
-  std::string ruby;      ///< the interpreter
-  bool bundler = false;  ///< with -rbundler/setup
-  std::string title;     ///< what $0 is to be: what unicorn executes at its next reload
-  std::string name;      ///< the command, as a gem calls it
-  std::string script;    ///< where PATH has it; empty: only the bundle has it
-};
-/// The words that start it in one ruby: the bundle's own program of this name, else `script`.
-std::vector<std::string> words_of(const RubyCall& call);
+/// The words behind "ruby [-rbundler/setup]" that load a script into that ruby: the program `name`
+/// of a gem in the bundle, else the file `script`. $0 becomes `title`, or the script's name.
+std::vector<std::string> loading_words(const std::string& title, const std::string& name,
+                                       const std::string& script);
+/// Ruby code that succeeds when that would find a script: with the name and the file as arguments.
+extern const char* const kFind;
 
 }  // namespace drover::environ

@@ -3,6 +3,9 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <array>
+
+#include "lib/environ/protocol.h"
 
 namespace drover::environ {
 
@@ -39,7 +42,7 @@ bool is_below(std::string_view path, std::string_view root, const char* pattern)
   const std::string folder = normal_path(root);
   if (folder.empty() || full.size() <= folder.size() || !full.starts_with(folder)) return false;
   const size_t rest = folder == "/" ? 1 : folder.size() + 1;
-  if (full[rest - 1] != '/') return false;
+  if (full[rest - 1] != '/' || (full + "/").find("/../") != std::string::npos) return false;
   return ::fnmatch(pattern, full.c_str() + rest, FNM_PATHNAME) == 0;
 }
 
@@ -52,6 +55,17 @@ void Edit::set(std::string_view name, std::string value) {
 
 void Edit::unset(std::string_view name) {
   if (block_.unset(name)) steps_.push_back({Step::Kind::unset, std::string(name), {}, reason_});
+}
+
+void Edit::restore(const std::string& name, const std::string* value) {
+  static const std::vector<std::string_view> kOthers = {
+      "HOME", "USER", "LOGNAME", "BUNDLER_ORIG_*", "DIRENV_*", "__MISE_*", "DROVER_*"};
+  if (is_protocol(name) || matches_any(name, kOthers)) return;
+  if (value == nullptr) {
+    unset(std::string_view(name));
+  } else {
+    set(name, *value);
+  }
 }
 
 void Edit::unset(std::initializer_list<const char*> names) {
@@ -67,6 +81,17 @@ void Edit::unset_with_prefix(std::string_view prefix) {
     unset(std::string_view(name));
 }
 
+namespace {
+
+/// A folder that no manager's variable can take out of PATH, whatever it says.
+bool is_the_systems(const std::string& part) {
+  constexpr std::array kFolders = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+                                   "/usr/bin",        "/sbin",          "/bin"};
+  return std::find(kFolders.begin(), kFolders.end(), part) != kFolders.end();
+}
+
+}  // namespace
+
 void Edit::drop_parts(std::string_view name,
                       const std::function<bool(const std::string&)>& unwanted) {
   const std::string* list = block_.find(name);
@@ -74,7 +99,7 @@ void Edit::drop_parts(std::string_view name,
   std::vector<std::string> kept;
   bool dropped = false;
   for (std::string& part : split_list(*list)) {
-    if (unwanted(part)) {
+    if (!is_the_systems(part) && unwanted(part)) {
       dropped = true;
       steps_.push_back({Step::Kind::part_removed, std::string(name), std::move(part), reason_});
     } else {

@@ -34,6 +34,9 @@ class Edit {
 
   void set(std::string_view name, std::string value);
   void unset(std::string_view name);
+  /// The same by what somebody recorded or configured elsewhere: the protocol's variables, and
+  /// those that are no such business, are left alone.
+  void restore(const std::string& name, const std::string* value);
   void unset(std::initializer_list<const char*> names);
   /// Every variable whose name starts so.
   void unset_with_prefix(std::string_view prefix);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <system_error>
 
+#include "lib/environ/protocol.h"
 #include "lib/environ/small_file.h"
 #include "lib/os/error.h"
 
@@ -64,7 +65,13 @@ class Parser {
   }
 
   std::string read_value() {
-    skip_blanks();
+    if (rest_.starts_with(' ') || rest_.starts_with('\t')) {
+      skip_blanks();
+      if (rest_.starts_with('#')) {
+        skip_line();
+        return {};
+      }
+    }
     const char quote = rest_.empty() ? '\0' : rest_.front();
     if (quote != '\'' && quote != '"') return read_plain();
     rest_.remove_prefix(1);
@@ -201,12 +208,36 @@ EnvDir read_env_dir(const std::string& path) {
 }
 
 bool is_dangerous(std::string_view name) {
-  constexpr std::array kNames = {
-      "BASH_ENV",      "ENV",           "IFS",      "PYTHONSTARTUP", "PYTHONHOME",
-      "PYTHONPATH",    "PERL5OPT",      "PERL5LIB", "PERL5DB",       "NODE_OPTIONS",
-      "RUBYOPT",       "RUBYLIB",       "PATH",     "GCONV_PATH",    "GIT_SSH_COMMAND",
-      "GIT_EXEC_PATH", "BUNDLE_GEMFILE"};
-  return name.starts_with("LD_") || name.starts_with("BASH_FUNC_") || name.starts_with("DROVER_") ||
+  constexpr std::array kNames = {"BASH_ENV",
+                                 "ENV",
+                                 "IFS",
+                                 "PYTHONSTARTUP",
+                                 "PYTHONHOME",
+                                 "PYTHONPATH",
+                                 "PERL5OPT",
+                                 "PERL5LIB",
+                                 "PERL5DB",
+                                 "NODE_OPTIONS",
+                                 "RUBYOPT",
+                                 "RUBYLIB",
+                                 "PATH",
+                                 "GCONV_PATH",
+                                 "GIT_SSH_COMMAND",
+                                 "GIT_EXEC_PATH",
+                                 "BUNDLE_GEMFILE",
+                                 "BUNDLE_PATH",
+                                 "BUNDLE_APP_CONFIG",
+                                 "GEM_HOME",
+                                 "GEM_PATH",
+                                 "GUNICORN_CMD_ARGS",
+                                 "NODE_PATH",
+                                 "SHELLOPTS",
+                                 "PS4",
+                                 "OPENSSL_CONF",
+                                 "JAVA_TOOL_OPTIONS",
+                                 "HOME"};
+  return is_protocol(name) || name.starts_with("GIT_CONFIG") || name.starts_with("LD_") ||
+         name.starts_with("BASH_FUNC_") || name.starts_with("DROVER_") ||
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 

@@ -1,12 +1,13 @@
 #include "lib/environ/mise_config.h"
 
 #include <fmt/core.h>
-#include <toml++/toml.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <cerrno>
 
 #include "lib/environ/small_file.h"
+#include "lib/environ/toml.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
 
@@ -36,14 +37,13 @@ std::optional<Wanted> read_mise_config(Language language, const std::string& fol
       "/.config/mise/config.toml", "/.config/mise.toml", "/.mise/config.toml", "/mise/config.toml"};
   for (const char* name : kNames) {
     const std::string path = folder + name;
+    struct stat st {};
+    if (::lstat(path.c_str(), &st) != 0) continue;
     const auto text = read_small_file(path, kLongest);
-    if (!text) continue;
-    toml::table config;
-    try {
-      config = toml::parse(*text);
-    } catch (const toml::parse_error& error) {
-      refuse(path, error.source(), error.description());
-    }
+    if (!text)
+      throw Error::because(EBADMSG, "use version file", path,
+                           "it cannot be read, is no regular file, or is longer than 256 KiB");
+    const toml::table config = parse_toml(*text, path, "use version file");
     const toml::node* entry = config.at_path("tools").at_path(to_string(language)).node();
     if (entry == nullptr && language == Language::node)
       entry = config.at_path("tools.nodejs").node();

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <filesystem>
 
 #include "lib/environ/capture.h"
 #include "lib/environ/command.h"
@@ -16,13 +18,17 @@
 #include "lib/environ/reset.h"
 #include "lib/environ/resolve.h"
 #include "lib/environ/trust.h"
+#include "lib/environ/version.h"
 #include "lib/os/error.h"
 #include "lib/os/spawn.h"
 
 namespace drover::environ {
 namespace {
 
-constexpr int kDeepest = 8;
+constexpr const char* kArguments = "DROVER_ARGS";
+constexpr size_t kLongestFirstLine = 250;
+constexpr int kDeepest = 64;
+constexpr long long kInARow = 1000;  // milliseconds
 constexpr auto kScriptLimit = std::chrono::seconds(10);
 constexpr size_t kLongestWrapper = 256 << 10;
 
@@ -43,7 +49,7 @@ class Planner {
         block_(caller.environment),
         edit_(block_, plan_.steps),
         trust_(edit_) {
-    places_ = {caller.home, wrapper.app, caller.environment};
+    places_ = {caller.home, wrapper.app, where_managers_are()};
   }
 
   Plan make() {
@@ -55,20 +61,42 @@ class Planner {
     clean();
     const Block base = block_;
     choose_interpreters();
+    drop_shims();
     source_scripts();
     add_variables();
     set_gem_home();
     add_to_path();
+    clean_path(edit_);
     choose_bundle();
     name_ourselves();
     choose_command();
-    if (const std::string record = make_record(base, block_); !record.empty())
-      block_.set(kRecordName, record);
+    remember(base);
     plan_.environment = std::move(block_);
     return std::move(plan_);
   }
 
  private:
+  void remember(const Block& base) {
+    std::vector<std::string> lost;
+    const std::string record = make_record(base, block_, lost);
+    if (!record.empty()) block_.set(kRecordName, record);
+    edit_.because("drover-exec");
+    for (const auto& name : lost)
+      edit_.warn(name, "its old value is too long to be remembered for the next generation");
+  }
+
+  /// The environment for finding managers: without what an earlier generation set, and with what
+  /// this wrapper sets, so that every generation finds the same.
+  [[nodiscard]] Block where_managers_are() const {
+    Block block = caller_.environment;
+    Steps steps;
+    Edit edit(block, steps);
+    revert_record(edit);
+    for (const auto& [name, value] : wrapper_.env)
+      block.set(name, value);
+    return block;
+  }
+
   void clean() {
     if (wrapper_.clean == Clean::none) return;
     reset(edit_, places_);
@@ -85,6 +113,18 @@ class Planner {
     ruby_ = choose_interpreter(Language::ruby, wrapper_.ruby);
   }
 
+  /// A manager's shims would choose again, each in its own way.
+  void drop_shims() {
+    for (const Runtime& runtime : runtimes()) {
+      const bool chosen =
+          std::any_of(runtime.languages.begin(), runtime.languages.end(), [&](Language language) {
+            return std::find(chosen_.begin(), chosen_.end(), language) != chosen_.end();
+          });
+      edit_.because(std::string(runtime.name));
+      if (chosen) edit_.drop_parts("PATH", runtime.roots(places_), {"shims"});
+    }
+  }
+
   Choice choose_interpreter(Language language, const Setting& setting) {
     Choice choice = choose(language, setting.value, setting.origin, places_);
     const std::string name(to_string(language));
@@ -97,9 +137,25 @@ class Planner {
     } else {
       return choice;
     }
+    chosen_.push_back(language);
     if (language != Language::ruby)
       plan_.checks.push_back({program_of(choice), language == Language::node ? "-e" : "-c", "0"});
     return choice;
+  }
+
+  /// ~/.gem/ENGINE/VERSION, by the name of the ruby's folder: "jruby-9.4.0", "3.2.1".
+  [[nodiscard]] std::string gem_home_of_chruby() const {
+    const std::string& prefix = ruby_.installation.prefix;
+    const std::string name = prefix.substr(prefix.rfind('/') + 1);
+    const auto dash = name.find('-');
+    const bool has_engine =
+        dash != std::string::npos && std::isalpha(static_cast<unsigned char>(name[0])) != 0;
+    const std::string version = has_engine ? name.substr(dash + 1) : name;
+    if (!is_version_name(version) || std::isdigit(static_cast<unsigned char>(version[0])) == 0)
+      throw Error::because(ENOPKG, "use gem_home", "chruby",
+                           "the chosen ruby's folder does not tell its version");
+    return fmt::format("{}/.gem/{}/{}", places_.home, has_engine ? name.substr(0, dash) : "ruby",
+                       version);
   }
 
   void set_gem_home() {
@@ -107,30 +163,30 @@ class Planner {
     edit_.because("gem_home");
     std::string home = wrapper_.gem_home;
     if (home == "chruby") {
-      const std::string& version = ruby_.installation.version;
-      const auto dash = version.find('-');
-      const bool plain = dash == std::string::npos;
-      home = fmt::format("{}/.gem/{}/{}", places_.home, plain ? "ruby" : version.substr(0, dash),
-                         plain ? version : version.substr(dash + 1));
+      home = gem_home_of_chruby();
     }
     edit_.set("GEM_HOME", home);
     edit_.prepend("PATH", {home + "/bin"});
   }
 
-  void set_from_file(const Variable& variable, const std::string& file) {
-    const bool allowed = std::find(wrapper_.allow.begin(), wrapper_.allow.end(), variable.name) !=
-                         wrapper_.allow.end();
-    if (is_dangerous(variable.name) && !allowed)
-      throw Error::because(EPERM, "set variable", variable.name,
+  void refuse_dangerous(const std::string& name, const std::string& file) const {
+    const bool allowed =
+        std::find(wrapper_.allow.begin(), wrapper_.allow.end(), name) != wrapper_.allow.end();
+    if (is_dangerous(name) && !allowed)
+      throw Error::because(EPERM, "set variable", name,
                            fmt::format("'{}' may not decide what is executed", file),
                            "set it in the wrapper, or name it there in 'allow'");
+  }
+
+  void set_from_file(const Variable& variable, const std::string& file) {
+    refuse_dangerous(variable.name, file);
     edit_.set(variable.name, variable.value);
   }
 
   void source_scripts() {
     for (const auto& script : wrapper_.scripts) {
       trust(script);
-      const Captured captured = capture(script, block_, kScriptLimit);
+      const Captured captured = capture(script, wrapper_.app, block_, kScriptLimit);
       edit_.because(script);
       for (const auto& name : captured.unset)
         edit_.unset(std::string_view(name));
@@ -146,10 +202,15 @@ class Planner {
       trust(folder);
       const EnvDir found = read_env_dir(folder);
       edit_.because(folder);
-      for (const auto& name : found.unset)
+      for (const auto& name : found.unset) {
+        trust(folder + "/" + name);
+        refuse_dangerous(name, folder);
         edit_.unset(std::string_view(name));
-      for (const auto& variable : found.variables)
+      }
+      for (const auto& variable : found.variables) {
+        trust(folder + "/" + variable.name);
         set_from_file(variable, folder);
+      }
     }
     for (const auto& file : wrapper_.env_files) {
       trust(file);
@@ -170,14 +231,22 @@ class Planner {
   /// every child.
   void set_secret(const std::string& name, const std::string& where) {
     std::string path = where;
-    if (where.starts_with("cred:"))
-      path = block_.value("CREDENTIALS_DIRECTORY") + "/" + where.substr(5);
+    const std::string credentials = block_.value("CREDENTIALS_DIRECTORY");
+    if (where.starts_with("cred:")) {
+      if (!credentials.starts_with('/'))
+        throw Error::because(ENOENT, "use secret", fmt::format("{} ({})", name, where),
+                             "CREDENTIALS_DIRECTORY is not set",
+                             "systemd sets it where the unit has LoadCredential=");
+      path = credentials + "/" + where.substr(5);
+    }
     if (!exists(path)) throw Error(errno, "use secret", fmt::format("{} ({})", name, path));
     edit_.set(name + "_FILE", path);
   }
 
   void add_to_path() {
     edit_.because("path");
+    for (const auto& part : wrapper_.path_front)
+      if (exists(part)) trust(part);
     if (!wrapper_.path_front.empty()) edit_.prepend("PATH", wrapper_.path_front);
     if (wrapper_.path_back.empty()) return;
     auto parts = split_list(block_.value("PATH"));
@@ -197,7 +266,7 @@ class Planner {
   void choose_bundle() {
     bundle_ = wrapper_.bundle;
     const std::string file =
-        wrapper_.gemfile == "keep" ? places_.inherited.value("BUNDLE_GEMFILE") : gemfile();
+        wrapper_.gemfile == "keep" ? caller_.environment.value("BUNDLE_GEMFILE") : gemfile();
     if (bundle_ == Bundle::automatic)
       bundle_ = ruby_.kind != Choice::Kind::none && exists(file) ? Bundle::setup : Bundle::none;
     if (bundle_ == Bundle::none) return;
@@ -214,19 +283,32 @@ class Planner {
   /// So that a server can execute the wrapper again, and that wrappers in wrappers end.
   void name_ourselves() {
     edit_.because("drover-exec");
-    const std::string depth = places_.inherited.value("DROVER_DEPTH");
-    const auto colon = depth.find(':');
-    int count = 0;
-    if (colon != std::string::npos && depth.substr(0, colon) == std::to_string(caller_.pid))
-      std::from_chars(depth.data() + colon + 1, depth.data() + depth.size(), count);
+    const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+                         std::chrono::steady_clock::now().time_since_epoch())
+                         .count();
+    const int count = executions_in_a_row(now);
     if (count >= kDeepest)
       throw Error::because(ELOOP, "run", wrapper_.path,
                            "drover-exec started itself again and again",
                            "does the wrapper's command find another wrapper in PATH?");
-    block_.set("DROVER_DEPTH", fmt::format("{}:{}", caller_.pid, count + 1));
+    block_.set("DROVER_DEPTH", fmt::format("{}:{}:{}", caller_.pid, count + 1, now));
     block_.set("PWD", plan_.folder.empty() ? caller_.folder : plan_.folder);
     if (wrapper_.path.empty()) return;
     edit_.set("DROVER_WRAPPER", wrapper_.path);
+  }
+
+  /// How often this process has executed drover-exec, each time within a second of the one before:
+  /// a server that executes itself in place, as puma does, takes longer from one reload to the
+  /// next.
+  [[nodiscard]] int executions_in_a_row(long long now_ms) const {
+    const std::string depth = caller_.environment.value("DROVER_DEPTH");
+    std::vector<long long> numbers;
+    for (const auto& word : split_list(depth)) {
+      numbers.emplace_back();
+      std::from_chars(word.data(), word.data() + word.size(), numbers.back());
+    }
+    const bool ours = numbers.size() == 3 && numbers[0] == caller_.pid;
+    return ours && now_ms - numbers[2] < kInARow ? static_cast<int>(numbers[1]) : 0;
   }
 
   std::string program_of(const Choice& choice) const {
@@ -252,19 +334,37 @@ class Planner {
       plan_.checks.back().insert(plan_.checks.back().end(), {"-e", "0"});
     }
     std::vector<std::string> words = wrapper_.command;
-    words.insert(words.end(), arguments_.begin(), arguments_.end());
+    const auto arguments = own_arguments();
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    if (wrapper_.command.size() > 1 && !wrapper_.path.empty())
+      block_.set(kArguments, pack_words({wrapper_.command.begin() + 1, wrapper_.command.end()}));
     if (wrapper_.ruby_follows) {
       run_ourselves_as_ruby();
     } else if (words.empty() || words[0].empty()) {
       throw Error::because(EBADMSG, "use wrapper", wrapper_.path, "it has no command");
     } else if (bundle_ == Bundle::exec) {
-      plan_.program = find("bundle");
-      plan_.arguments = {"bundle", "exec"};
+      plan_.program = ruby_program();
+      plan_.arguments = {plan_.program, "-S", "bundle", "exec"};
       plan_.arguments.insert(plan_.arguments.end(), words.begin(), words.end());
     } else {
       run(words);
     }
+    if (!wrapper_.path.empty()) trust(plan_.program);
     edit_.chose("command", plan_.program, wrapper_.path.empty() ? "command line" : wrapper_.path);
+  }
+
+  /// A server that executes the wrapper anew hands back all of its arguments, the wrapper's own
+  /// ones in front: those of that generation, which are remembered, as the file may be another by
+  /// now.
+  std::vector<std::string> own_arguments() const {
+    const Block& inherited = caller_.environment;
+    if (wrapper_.path.empty() || inherited.value("DROVER_WRAPPER") != wrapper_.path)
+      return arguments_;
+    const auto remembered = unpack_words(inherited.value(kArguments));
+    const bool is_prefix = remembered.size() <= arguments_.size() &&
+                           std::equal(remembered.begin(), remembered.end(), arguments_.begin());
+    if (!is_prefix) return arguments_;
+    return {arguments_.begin() + static_cast<long>(remembered.size()), arguments_.end()};
   }
 
   void run_ourselves_as_ruby() {
@@ -279,31 +379,53 @@ class Planner {
     edit_.set("DROVER_STAGE2", "1");
   }
 
-  /// A ruby script is loaded by the ruby that was chosen, with the wrapper's name as its own: by
-  /// that name the server executes itself anew. Everything else is executed as it is.
+  /// A ruby script is run by the ruby that was chosen, with the bundle loaded. Everything else is
+  /// executed as it is.
   void run(const std::vector<std::string>& words) {
-    const bool in_bundle = bundle_ == Bundle::setup;
-    std::string program;
-    try {
-      program = find(words[0]);
-    } catch (const os::ExecError& error) {
-      if (!in_bundle || error.err() != ENOENT || words[0].find('/') != std::string::npos) throw;
-    }
-    const bool is_ruby_script =
-        program.empty() || interpreter_line(program).find("ruby") != std::string::npos;
-    if (ruby_.kind == Choice::Kind::none || !is_ruby_script ||
-        (!in_bundle && wrapper_.path.empty())) {
+    const auto slash = words[0].rfind('/');
+    const bool by_name = slash == std::string::npos;
+    const bool in_bundle =
+        bundle_ == Bundle::setup && !(by_name && (words[0] == "bundle" || words[0] == "gem"));
+    const std::string program = find_script(words[0], in_bundle && by_name);
+    const bool own_program = is_in(program, ruby_.installation.prefix);
+    if (ruby_.kind == Choice::Kind::none || (!program.empty() && !is_ruby_script(program)) ||
+        (!in_bundle && (own_program || ruby_.kind == Choice::Kind::system) &&
+         !keeps_title(words[0]))) {
       plan_.program = program;
       plan_.arguments = words;
       return;
     }
     plan_.program = ruby_program();
-    const std::string title = wrapper_.path.empty() ? program : wrapper_.path;
-    const auto slash = words[0].rfind('/');
-    plan_.arguments =
-        words_of({plan_.program, in_bundle, title.empty() ? words[0] : title,
-                  slash == std::string::npos ? words[0] : words[0].substr(slash + 1), program});
+    plan_.arguments = {plan_.program};
+    if (in_bundle) plan_.arguments.emplace_back("-rbundler/setup");
+    const bool load = keeps_title(words[0]) || (in_bundle && by_name);
+    if (load) {
+      const std::string title = keeps_title(words[0]) ? wrapper_.path : "";
+      const auto start = loading_words(title, by_name ? words[0] : "", program);
+      plan_.arguments.insert(plan_.arguments.end(), start.begin(), start.end());
+      if (in_bundle && by_name)
+        plan_.checks.push_back({plan_.program, "-rbundler/setup", "-e", kFind, words[0], program});
+    } else {
+      plan_.arguments.push_back(program);
+    }
     plan_.arguments.insert(plan_.arguments.end(), words.begin() + 1, words.end());
+  }
+
+  /// Empty when only the bundle may have it.
+  [[nodiscard]] std::string find_script(const std::string& name, bool perhaps_in_bundle) const {
+    try {
+      return find(name);
+    } catch (const os::ExecError& error) {
+      if (!perhaps_in_bundle || error.err() != ENOENT) throw;
+      return {};
+    }
+  }
+
+  /// unicorn executes itself anew by its $0: that is to be the wrapper.
+  [[nodiscard]] bool keeps_title(const std::string& command) const {
+    const std::string name = command.substr(command.rfind('/') + 1);
+    return !wrapper_.path.empty() &&
+           (name == "unicorn" || name == "unicorn_rails" || name == "rainbows");
   }
 
   const Wrapper& wrapper_;
@@ -315,6 +437,7 @@ class Planner {
   Trust trust_;
   Places places_;
   Choice ruby_;
+  std::vector<Language> chosen_;
   Bundle bundle_ = Bundle::none;
 };
 
@@ -332,16 +455,20 @@ std::string logical_folder(const Block& environment) {
 }
 
 std::string logical_path(const std::string& path, const std::string& folder) {
-  std::string full = normal_path(path.starts_with('/') ? path : folder + "/" + path);
-  for (auto at = full.find("/./"); at != std::string::npos; at = full.find("/./", at))
-    full.erase(at, 2);
-  return full;
+  const std::string full = normal_path(path.starts_with('/') ? path : folder + "/" + path);
+  // ".." by name, if that is the same file: through a link it may not be.
+  const std::string plain = std::filesystem::path(full).lexically_normal().string();
+  const auto there = file_behind(full);
+  return there && there == file_behind(plain) ? plain : full;
 }
 
 Wrapper load_wrapper(const std::string& path, Edit& edit) {
   edit.because("trust");
   Trust trust(edit);
   const std::string text = trust.read(path, kLongestWrapper);
+  if (std::min(text.find('\n'), text.size()) > kLongestFirstLine)
+    throw Error::because(EBADMSG, "use wrapper", path + ":1",
+                         "the kernel cuts first lines at 255 bytes, without a word");
   trust.check_way(path);
   return parse_wrapper(text, path);
 }

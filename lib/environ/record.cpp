@@ -1,27 +1,26 @@
 #include "lib/environ/record.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <charconv>
 #include <optional>
 
+#include "lib/environ/protocol.h"
+
 namespace drover::environ {
 namespace {
 
-constexpr size_t kLongest = 64 << 10;
+constexpr size_t kLongest = 120000;  // a variable may have 131072 bytes, execve(2)
 
-/// Variables that each generation computes anew, and those of the servers' own protocols.
+/// Variables that each generation computes anew, and those of the servers' own protocols, are not.
 bool is_recorded(std::string_view name) {
-  return name != "PATH" && name != "PWD" && name != "OLDPWD" && !name.starts_with("DROVER_");
+  return name != "PWD" && name != "OLDPWD" && !name.starts_with("DROVER_") && !is_protocol(name);
 }
 
 std::string escape(std::string_view text) {
   std::string escaped;
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte == 0x7F || c == '%') {
-      escaped += fmt::format("%{:02X}", byte);
+    if (c == ' ' || c == '%') {
+      escaped += c == ' ' ? "%20" : "%25";
     } else {
       escaped += c;
     }
@@ -61,7 +60,7 @@ bool read_word(std::string_view word, Record& record) {
     if (equals == std::string_view::npos || equals == 0) return false;
     auto name = unescape(word.substr(0, equals));
     auto value = unescape(word.substr(equals + 1));
-    if (!name || !value || !is_recorded(*name)) return false;
+    if (!name || !value || !is_recorded(*name) || (*name == "PATH" && value->empty())) return false;
     record.changed.push_back({std::move(*name), std::move(*value)});
     return true;
   }
@@ -71,7 +70,8 @@ bool read_word(std::string_view word, Record& record) {
     record.parts.push_back(std::move(*text));
     return true;
   }
-  if (kind != '+' || !is_recorded(*text) || text->find('=') != std::string::npos) return false;
+  if (kind != '+' || *text == "PATH" || !is_recorded(*text) || text->find('=') != std::string::npos)
+    return false;
   record.added.push_back(std::move(*text));
   return true;
 }
@@ -87,25 +87,66 @@ std::optional<Record> read_record(std::string_view text) {
   return record;
 }
 
+/// Whether the list `now` is `before` with further components, the old ones in their order.
+bool only_adds(const std::string& before, const std::string& now) {
+  const auto old_parts = split_list(before);
+  auto next = old_parts.begin();
+  for (const auto& part : split_list(now))
+    if (next != old_parts.end() && part == *next) ++next;
+  return next == old_parts.end();
+}
+
+std::string join_within_limit(std::vector<std::string> words, std::vector<std::string>& lost) {
+  size_t size = 0;
+  for (const auto& word : words)
+    size += word.size() + 1;
+  while (size > kLongest) {
+    const auto longest = std::max_element(
+        words.begin(), words.end(),
+        [](const std::string& a, const std::string& b) { return a.size() < b.size(); });
+    lost.push_back(longest->substr(1, longest->find('=') - 1));
+    size -= longest->size() + 1;
+    words.erase(longest);
+  }
+  std::string record;
+  for (const auto& word : words)
+    record += (record.empty() ? "" : " ") + word;
+  return record;
+}
+
 }  // namespace
 
-std::string make_record(const Block& before, const Block& after) {
-  std::string record;
-  const auto say = [&](char kind, const std::string& text) {
-    record += fmt::format("{}{}{}", record.empty() ? "" : " ", kind, text);
-  };
+std::string make_record(const Block& before, const Block& after, std::vector<std::string>& lost) {
+  std::vector<std::string> words;
   for (const auto& [name, value] : after.variables())
-    if (is_recorded(name) && !before.has(name)) say('+', escape(name));
+    if (is_recorded(name) && !before.has(name)) words.push_back("+" + escape(name));
   for (const auto& [name, value] : before.variables()) {
     const std::string* now = after.find(name);
-    if (is_recorded(name) && (now == nullptr || *now != value))
-      say('-', escape(name) + "=" + escape(value));
+    const bool changed =
+        now == nullptr || (name == "PATH" ? !only_adds(value, *now) : *now != value);
+    if (is_recorded(name) && changed) words.push_back("-" + escape(name) + "=" + escape(value));
   }
   const auto old_parts = split_list(before.value("PATH"));
   for (const auto& part : split_list(after.value("PATH")))
     if (!part.empty() && std::find(old_parts.begin(), old_parts.end(), part) == old_parts.end())
-      say(':', escape(part));
-  return record;
+      words.push_back(":" + escape(part));
+  return join_within_limit(std::move(words), lost);
+}
+
+std::string pack_words(const std::vector<std::string>& words) {
+  std::string packed;
+  for (const auto& word : words)
+    packed += escape(word) + " ";
+  return packed;
+}
+
+std::vector<std::string> unpack_words(std::string_view packed) {
+  std::vector<std::string> words;
+  for (auto end = packed.find(' '); end != std::string_view::npos; end = packed.find(' ')) {
+    words.push_back(unescape(packed.substr(0, end)).value_or(""));
+    packed.remove_prefix(end + 1);
+  }
+  return words;
 }
 
 void revert_record(Edit& edit) {

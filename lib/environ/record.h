@@ -16,13 +16,16 @@ inline constexpr const char* kRecordName = "DROVER_STATE";
 
 /// Describes how `after` came from `before`: the names of new variables (never their values: no
 /// second copy of a secret), the old values of changed and removed ones, and what was put into
-/// PATH. One line of words, "+NAME", "-NAME=OLD" and ":PART", with blanks, "%" and control
-/// characters as
-/// "%XX". Empty when nothing changed.
-std::string make_record(const Block& before, const Block& after);
+/// PATH, or what PATH was. Words "+NAME", "-NAME=OLD" and ":PART". Empty when nothing changed. When
+/// it would be longer than 120000 bytes the longest old values are left out, and `lost` names them.
+std::string make_record(const Block& before, const Block& after, std::vector<std::string>& lost);
+
+/// Words in one variable, and back; blanks and "%" become "%XX".
+std::string pack_words(const std::vector<std::string>& words);
+std::vector<std::string> unpack_words(std::string_view packed);
 
 /// Takes back what the record in `edit`'s environment says, and removes it. A malformed one, or one
-/// above 64 KiB, is a warning, and nothing of it is used.
+/// longer than that, is a warning, and nothing of it is used.
 void revert_record(Edit& edit);
 
 }  // namespace drover::environ

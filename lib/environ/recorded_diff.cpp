@@ -128,9 +128,9 @@ std::optional<Diff> read_diff(const std::string& text, Json::input_format_t form
 
 void revert(Edit& edit, const Diff& diff) {
   for (const auto& [name, value] : diff.after)
-    edit.unset(name);
+    edit.restore(name, nullptr);
   for (const auto& [name, value] : diff.before)
-    edit.set(name, value);
+    edit.restore(name, &value);
   // Each recorded part once: the user may have had the same one before.
   auto left = diff.path;
   edit.drop_parts("PATH", [&](const std::string& part) {

@@ -11,15 +11,14 @@
 
 namespace drover::environ {
 
-/// Whether the variable belongs to the protocol between a server, its successor and their
-/// supervisor, or is a lock of drover's: never changed, never hidden from the command.
-bool is_protocol(std::string_view name);
+/// PATH without empty components, which mean the current folder and are a way in for whoever can
+/// write there, without relative ones and without repetitions; never empty.
+void clean_path(Edit& edit);
 
-/// Takes back, in this order: what drover-exec itself set (record.h); what direnv and mise
-/// recorded; what Bundler saved; what each manager adds to PATH and other lists, and its variables;
-/// shell prompts and start-up files. At the end PATH has no empty and no relative component, none
-/// twice, and is never empty. What a user configured for himself stays. Doing it twice changes
-/// nothing more.
+/// Takes back, in this order: what Bundler saved; what direnv and mise recorded; what drover-exec
+/// itself set (record.h); what each manager adds to PATH and other lists, and its variables; shell
+/// prompts and start-up files. Then clean_path(). What a user configured for himself stays, as does
+/// where a manager is installed. Doing it twice changes nothing more.
 void reset(Edit& edit, const Places& places);
 
 /// Leaves only what a process needs to know of its user and machine, the protocol variables, and

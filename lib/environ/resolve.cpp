@@ -60,14 +60,17 @@ std::optional<Installation> find_in(const Runtime& runtime, Language language,
     std::string version = resolve_alias(runtime, root, wanted);
     std::string set = gemset;
     if (const auto at = version.find('@'); at != std::string::npos) {  // an rvm alias may have one
-      if (set.empty()) set = version.substr(at + 1);
+      if (set.empty() && is_gemset_name(version.substr(at + 1))) set = version.substr(at + 1);
       version.resize(at);
     }
-    const auto found = best_match(version, names_in(folder));
-    if (!found || (exact && !is_same_version(version, *found))) continue;
-    const std::string prefix = folder + "/" + *found;
-    if (!is_program(interpreter_of(language, prefix))) continue;
-    return Installation{language, *found, prefix, root, set};
+    auto names = names_in(folder);
+    for (auto found = best_match(version, names); found; found = best_match(version, names)) {
+      if (exact && !is_same_version(version, *found)) break;
+      const std::string prefix = folder + "/" + *found;
+      if (is_program(interpreter_of(language, prefix)))
+        return Installation{language, *found, prefix, root, set};
+      std::erase(names, *found);  // half installed
+    }
   }
   return std::nullopt;
 }
@@ -219,7 +222,7 @@ Choice choose(Language language, const std::string& spec, const std::string& ori
   wanted.versions.push_back(version.substr(0, at));
   if (at != std::string::npos) wanted.gemset = version.substr(at + 1);
   if (!is_version_name(wanted.versions[0]) ||
-      (!wanted.gemset.empty() && !is_version_name(wanted.gemset)))
+      (at != std::string::npos && !is_gemset_name(wanted.gemset)))
     throw Error::because(EBADMSG, "use", spec, fmt::format("{}: that is no version", origin));
   return look_everywhere(language, wanted, only, places);
 }

@@ -55,7 +55,7 @@ void Trust::check_way(const std::string& path) {
     const std::string here = (at == "/" ? at : at + "/") + name;
     struct stat st {};
     if (::lstat(here.c_str(), &st) != 0) throw Error(errno, "look at", here);
-    check_one(st, here, true);
+    check_one(st, here, rest.find_first_not_of('/') != std::string::npos);
     if (!S_ISLNK(st.st_mode)) {
       at = here;
       continue;

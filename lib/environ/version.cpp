@@ -77,6 +77,10 @@ bool is_version_name(std::string_view text) {
          });
 }
 
+bool is_gemset_name(std::string_view text) {
+  return is_version_name(text) && text.find_first_of(":@") == std::string_view::npos;
+}
+
 bool is_same_version(std::string_view wanted, std::string_view installed) {
   return wanted == installed || bare(wanted) == bare(installed);
 }
@@ -89,8 +93,11 @@ std::optional<std::string> best_match(std::string_view wanted,
     if (is_same_version(wanted, candidate)) best = candidate;
   }
   if (best) return best;
+  // "3.4.0" is a release, and not its preview.
+  const bool is_whole = std::count(wanted.begin(), wanted.end(), '.') >= 2;
   for (const std::string& candidate : installed)
-    if (begins_with(bare(wanted), bare(candidate)) && (!best || is_older(*best, candidate)))
+    if (begins_with(bare(wanted), bare(candidate)) && !(is_whole && is_preview(candidate)) &&
+        (!best || is_older(*best, candidate)))
       best = candidate;
   return best;
 }

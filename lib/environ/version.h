@@ -12,6 +12,9 @@ namespace drover::environ {
 /// the first one a letter or a digit. So it is no path, no option, no pattern and no command.
 bool is_version_name(std::string_view text);
 
+/// The same for the name of a gemset, which becomes a part of folders in PATH.
+bool is_gemset_name(std::string_view text);
+
 /// Whether the installed one is exactly the wanted one: "ruby-3.1.2", "v18.1.0", "python-3.11.2"
 /// are the same as without the word in front.
 bool is_same_version(std::string_view wanted, std::string_view installed);

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -57,6 +58,8 @@ Wanted wanted_from(std::string_view word, const std::string& path, size_t line) 
   const auto at = word.find('@');
   wanted.versions.emplace_back(word.substr(0, at));
   if (at != std::string_view::npos) wanted.gemset = word.substr(at + 1);
+  if (at != std::string_view::npos && !is_gemset_name(wanted.gemset))
+    refuse(path, line, "that is no gemset");
   return wanted;
 }
 
@@ -79,9 +82,10 @@ Wanted read_plain(const std::string& path) {
 /// installed.
 std::string tool_version(std::string_view word, const std::string& path, size_t line) {
   if (word.starts_with("path:")) refuse(path, line, "path: is not used from a version file");
-  if (word.starts_with("ref:")) return "ref-" + std::string(word.substr(4));
+  const bool is_build = word.starts_with("ref:");
+  if (is_build) word.remove_prefix(4);
   if (!is_version_name(word)) refuse(path, line, "that is no version");
-  return std::string(word);
+  return (is_build ? "ref-" : "") + std::string(word);
 }
 
 /// asdf's .tool-versions: "ruby 3.1.2 system" gives what to try, in order.
@@ -118,6 +122,7 @@ std::optional<Wanted> read_versions_conf(const std::string& path) {
     if (content.starts_with("ruby="))
       wanted = wanted_from(trimmed(content.substr(5)), path, number);
     if (content.starts_with("ruby-gemset=")) gemset = trimmed(content.substr(12));
+    if (!gemset.empty() && !is_gemset_name(gemset)) refuse(path, number, "that is no gemset");
   }
   if (wanted && !gemset.empty()) wanted->gemset = gemset;
   return wanted;
@@ -131,25 +136,24 @@ std::optional<Wanted> read_gemfile(const std::string& path) {
     auto content = without_comment(*line);
     if (!content.starts_with("ruby ")) continue;
     content = trimmed(content.substr(5));
-    if (content.size() < 3 || content.front() != content.back() ||
-        (content.front() != '"' && content.front() != '\''))
-      return std::nullopt;
-    content = content.substr(1, content.size() - 2);
-    if (!is_version_name(content)) return std::nullopt;
-    return wanted_from(content, path, number);
+    const bool is_quoted = content.size() > 2 && content.front() == content.back() &&
+                           (content.front() == '"' || content.front() == '\'');
+    if (!is_quoted || !is_version_name(content.substr(1, content.size() - 2)))
+      refuse(path, number, "drover-exec reads no more than one version in quotes there");
+    return wanted_from(content.substr(1, content.size() - 2), path, number);
   }
   return std::nullopt;
 }
 
 void add_gemset(Wanted& wanted, const std::string& folder) {
-  for (const char* name : {"/.ruby-gemset", "/.rbenv-gemsets"}) {
+  for (const char* name : {"/.rbenv-gemsets", "/.ruby-gemset"}) {
     if (!wanted.gemset.empty() || !exists(folder + name)) continue;
     const std::string text = read(folder + name, kLongest);
     const auto word = first_word(text);
-    if (!word.starts_with('.') && !is_version_name(word)) refuse(folder + name, 1, "no gemset");
-    if (word.find('/') != std::string_view::npos || word == "..")
-      refuse(folder + name, 1, "no gemset");
-    wanted.gemset = word.starts_with('.') ? folder + "/" + std::string(word) : std::string(word);
+    if (!is_gemset_name(word.substr(word.starts_with('.') ? 1 : 0)))
+      refuse(folder + name, 1, "that is no gemset");
+    wanted.gemset = word;
+    if (word.starts_with('.')) wanted.gemset = folder + "/" + wanted.gemset;  // the project's own
   }
 }
 
@@ -177,11 +181,19 @@ std::optional<Wanted> look_in(Language language, const std::string& folder) {
   return read_gemfile(folder + "/Gemfile");
 }
 
+/// A folder above the project's in which others can put what they like: /tmp.
+bool is_anybodys(const std::string& folder) {
+  struct stat st {};
+  if (::stat(folder.c_str(), &st) != 0) return true;
+  return (st.st_mode & S_IWOTH) != 0 || (st.st_uid != 0 && st.st_uid != ::geteuid());
+}
+
 }  // namespace
 
 std::optional<Wanted> find_version_file(Language language, const std::string& folder) {
   std::string at = normal_path(folder);
-  for (;;) {
+  for (bool first = true;; first = false) {
+    if (!first && is_anybodys(at)) return std::nullopt;
     if (auto wanted = look_in(language, at == "/" ? "" : at)) {
       if (language == Language::ruby) add_gemset(*wanted, at);
       return wanted;

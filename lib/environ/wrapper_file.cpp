@@ -1,7 +1,6 @@
 #include "lib/environ/wrapper_file.h"
 
 #include <fmt/core.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
@@ -10,6 +9,7 @@
 #include <functional>
 
 #include "lib/environ/edit.h"
+#include "lib/environ/toml.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
 
@@ -124,7 +124,13 @@ class Reader {
   void read_place() {
     wrapper_.app = lexical(std::filesystem::path(file_).parent_path().string(), "..");
     if (const auto* app = table_.get("app")) wrapper_.app = path(*app);
-    if (const auto* current = table_.get("current")) wrapper_.app = path(*current);
+    if (const auto* current = table_.get("current")) {
+      // Called by the release's own path, it is known by the link's all the same.
+      const std::string release = wrapper_.app;
+      wrapper_.app = path(*current);
+      if (file_.starts_with(release + "/"))
+        wrapper_.path = wrapper_.app + file_.substr(release.size());
+    }
   }
 
   void read_env(const toml::node& node) {
@@ -248,20 +254,16 @@ size_t body_size(std::string_view text) {
 
 Wrapper parse_wrapper(const std::string& text, const std::string& path) {
   const size_t size = body_size(text);
-  toml::table table;
-  try {
-    table = toml::parse(std::string_view(text).substr(0, size));
-  } catch (const toml::parse_error& error) {
-    throw Error::because(EBADMSG, "use wrapper",
-                         fmt::format("{}:{}", path, error.source().begin.line),
-                         error.description());
-  }
+  const toml::table table = parse_toml(std::string_view(text).substr(0, size), path, "use wrapper");
   Wrapper wrapper = Reader(table, path).read();
   const std::string_view line = std::string_view(text).substr(size);
   wrapper.ruby_follows = line.substr(0, line.find('\n')).find("ruby") != std::string_view::npos;
   if (size < text.size() && !wrapper.ruby_follows)
     throw Error::because(EBADMSG, "use wrapper", path,
                          "the second line with \"#!\" does not name ruby");
+  if (wrapper.ruby_follows && (wrapper.bundle == Bundle::exec || !wrapper.command.empty()))
+    throw Error::because(EBADMSG, "use wrapper", path,
+                         "it goes on as a ruby script: no command, and no bundle = \"exec\"");
   return wrapper;
 }
 

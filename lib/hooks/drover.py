@@ -1,14 +1,14 @@
-"""Holds drover's lock from inside a Python server. In gunicorn's configuration:
+"""drover's lock and wrapper, from inside a Python server. In gunicorn's configuration:
 
     import sys
     sys.path.insert(0, "/usr/share/drover")
     import drover
+    pre_exec = drover.wrapper  # under drover-exec
 
     def on_starting(server):
         drover.hold(server.cfg.pidfile + ".lock")
 
-What holds is a descriptor number. A file object in a local variable would not do: Python closes it
-when the hook returns, and the lock would go with it.
+What holds is a descriptor number: a file object would be closed when the hook returns.
 """
 
 import contextlib
@@ -16,48 +16,48 @@ import fcntl
 import os
 import resource
 import stat
+import sys
 
 _FIRST_HIGH = 1025  # out of reach of programs that close "all" descriptors up to a usual limit
-_FIRST = 3
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
 
 
 def hold(path=None):
     """Holds a shared lock on the file at `path` (default: $DROVER_LOCK) until this process and all
-    that it forks and executes have ended; returns the number of the descriptor. A lock that this
-    process took before, or was born with (from drover-hold, or from the master before it), is found
-    and not taken again.
+    that it forks and executes have ended; returns the descriptor's number. A lock that this process
+    took before, or was born with (from drover-hold or the master before it), is not taken again.
 
-    Makes the file with mode 0600 if it is missing; the folder must exist. Waits while somebody has
-    the lock exclusively, as drover-wait does for an instant. Raises OSError, or ValueError when there
-    is no path or it names something else than a regular file.
+    Makes the file with mode 0600; its folder must exist. Waits while somebody has it exclusively, as
+    drover-wait does for an instant. Raises OSError, or ValueError for no path or no regular file.
     """
     path = path or os.environ.get("DROVER_LOCK")
     if not path:
         raise ValueError("drover.hold: no path, and DROVER_LOCK is not set")
     if os.path.basename(path) in (".lock", "None.lock"):
         raise ValueError(f"drover.hold: '{path}' has no name: is the server's pidfile set?")
-    held = (int(name) for name in os.listdir("/proc/self/fd") if _holding(int(name), path))
-    fd = next(held, None)
-    return _take(path) if fd is None else fd
+    held = [fd for fd in map(int, os.listdir("/proc/self/fd")) if _holding(fd, path)]
+    return held[0] if held else _take(path)
+
+
+def wrapper(server):
+    """For gunicorn's pre_exec: USR2 executes drover-exec's wrapper again, if one started this."""
+    if path := os.environ.get("DROVER_WRAPPER"):
+        server.START_CTX.update({0: path, "args": [path, *sys.argv[1:]]})
 
 
 def _holding(fd, path):
     """Whether the descriptor is of the file at `path`, has the lock and will be inherited."""
-    try:
-        if not (_at(path, fd) and os.get_inheritable(fd)):
-            return False
-        with open(f"/proc/self/fdinfo/{fd}") as info:
-            return "FLOCK" in info.read()
-    except OSError:
-        return False  # it was closed meanwhile
+    with contextlib.suppress(OSError):  # it was closed meanwhile
+        if _at(path, fd) and os.get_inheritable(fd):
+            with open(f"/proc/self/fdinfo/{fd}") as info:
+                return "FLOCK" in info.read()
+    return False
 
 
 def _at(path, fd):
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
+    return False
 
 
 def _take(path):
@@ -91,7 +91,7 @@ def _keep(fd):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         copy = fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_HIGH)
     except (OSError, ValueError):
-        copy = fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST)
+        copy = fcntl.fcntl(fd, fcntl.F_DUPFD, 3)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     with contextlib.suppress(OSError):

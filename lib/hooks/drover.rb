@@ -1,34 +1,36 @@
 # frozen_string_literal: true
 
-# Holds drover's lock from inside a Ruby server. In unicorn's configuration:
+# drover's lock and wrapper, from inside a Ruby server. In unicorn's configuration:
 #
 #   require "/usr/share/drover/drover"
 #   before_fork { |server, _worker| Drover.hold("#{server.config[:pid]}.lock") }
+#   Drover.wrapper! # under drover-exec with bundle = "exec"
 #
-# What holds is a descriptor number. A File object would not do: Ruby closes the descriptor of one
-# that nothing refers to any more, and the lock would go with it.
+# What holds is a descriptor number: Ruby would close a File object that nothing refers to any more.
 require "fcntl"
 
 module Drover
   FIRST_HIGH = 1025 # unicorn up to 6.1 closes 3..1024 when it re-executes itself
-  FIRST = 3
   CLOSE_ON_EXEC = 0o2000000 # in the flags of fdinfo, proc_pid_fdinfo(5)
   LOOK = File::RDONLY | File::NOFOLLOW | File::NOCTTY | File::NONBLOCK
-  private_constant :FIRST_HIGH, :FIRST, :CLOSE_ON_EXEC, :LOOK
+  private_constant :FIRST_HIGH, :CLOSE_ON_EXEC, :LOOK
 
   # Holds a shared lock on the file at +path+ until this process and all that it forks and executes
-  # have ended; returns the number of the descriptor. To be called in every before_fork: a lock that
-  # this process took before, or was born with (from drover-hold, or from the master before it), is
-  # found and not taken again.
+  # have ended; returns the descriptor's number. To be called in every before_fork: a lock that this
+  # process took before, or was born with (from drover-hold or the master before it), is found.
   #
-  # Makes the file with mode 0600 if it is missing; the folder must exist. Waits while somebody has
-  # the lock exclusively, as drover-wait does for an instant. Raises SystemCallError, or
-  # ArgumentError when there is no path or it names something else than a regular file.
+  # Makes the file with mode 0600; its folder must exist. Waits while somebody has it exclusively, as
+  # drover-wait does for an instant. Raises SystemCallError or, for a wrong path, ArgumentError.
   def self.hold(path = ENV["DROVER_LOCK"])
     raise ArgumentError, "Drover.hold: no path, and DROVER_LOCK is not set" if path.to_s.empty?
     raise ArgumentError, "Drover.hold: '#{path}' has no name: is the server's pid set?" if File.basename(path) == ".lock"
 
     held(path) || take(path)
+  end
+
+  # For unicorn: USR2 executes drover-exec's wrapper again, if one started this.
+  def self.wrapper!
+    Unicorn::HttpServer::START_CTX[0] = ENV["DROVER_WRAPPER"] if ENV["DROVER_WRAPPER"]
   end
 
   class << self
@@ -78,7 +80,7 @@ module Drover
 
     # A duplicate that no IO object owns and that is inherited.
     def keep(file)
-      fd = high_duplicate(file) || file.fcntl(Fcntl::F_DUPFD, FIRST)
+      fd = high_duplicate(file) || file.fcntl(Fcntl::F_DUPFD, 3)
       IO.for_fd(fd, autoclose: false).close_on_exec = false
       File.utime(nil, nil, "/proc/self/fd/#{fd}") rescue nil # shows watchers the arrival
       fd

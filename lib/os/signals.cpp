@@ -68,6 +68,14 @@ BlockedSignals::BlockedSignals(const sigset_t& set) noexcept {
 
 BlockedSignals::~BlockedSignals() { ::pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
 
+ReapableChildren::ReapableChildren() noexcept {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  ::sigaction(SIGCHLD, &action, &previous_);
+}
+
+ReapableChildren::~ReapableChildren() { ::sigaction(SIGCHLD, &previous_, nullptr); }
+
 Fd open_signalfd(const sigset_t& set) {
   Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd) throw Error(errno, "receive signals");

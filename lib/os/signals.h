@@ -42,6 +42,19 @@ class BlockedSignals {
   sigset_t previous_{};
 };
 
+/// While it lives, children can be waited for also where the caller's parent ignored SIGCHLD, which
+/// would have the kernel reap them and lose their status; then the old disposition is back.
+class ReapableChildren {
+ public:
+  ReapableChildren() noexcept;
+  ~ReapableChildren();
+  ReapableChildren(const ReapableChildren&) = delete;
+  ReapableChildren& operator=(const ReapableChildren&) = delete;
+
+ private:
+  struct sigaction previous_ {};
+};
+
 /// A non-blocking signalfd(2) for signals that the caller has blocked. Throws Error.
 Fd open_signalfd(const sigset_t& set);
 

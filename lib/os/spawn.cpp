@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "lib/os/fd.h"
+#include "lib/os/signals.h"
 
 namespace drover::os {
 namespace {
@@ -84,6 +85,7 @@ pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
 }
 
 ExitStatus run(const Execution& execution) {
+  const ReapableChildren reapable;
   const auto arguments = arguments_of(execution.arguments);
   const auto environment = arguments_of(execution.environment);
   const pid_t child = start(execution.program, [&] {

@@ -1,5 +1,6 @@
 """Environments for drover-exec: installed "versions", and what version managers leave behind."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import pytest
 
 RUBY = pathlib.Path("/usr/bin/ruby").resolve()
 PYTHON = pathlib.Path("/usr/bin/python3").resolve()
+NODE = pathlib.Path("/usr/bin/true").resolve()  # no test runs it
 SHELL_OWN = {"PWD", "OLDPWD", "SHLVL", "_"}
 
 
@@ -52,15 +54,40 @@ class Site:
 
     def run(self, *command, env=None, cwd=None, **options):
         """Runs a command with exactly this environment."""
+        options.setdefault("text", True)
+        options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(
-            [str(word) for word in command], env=self.clean if env is None else env,
-            cwd=cwd or self.app, capture_output=True, text=True, timeout=60,
-            stdin=subprocess.DEVNULL, **options,
+            [word if isinstance(word, bytes) else str(word) for word in command],
+            env=self.clean if env is None else env, cwd=cwd or self.app, capture_output=True,
+            timeout=60, **options,
         )  # fmt: skip
 
+    @property
+    def program(self):
+        return shutil.which("drover-exec", path=self.run_command.__self__.environment["PATH"])
+
     def drover_exec(self, *words, env=None, **options):
-        program = shutil.which("drover-exec", path=self.run_command.__self__.environment["PATH"])
-        return self.run(program, *words, env=env, **options)
+        return self.run(self.program, *words, env=env, **options)
+
+    def steps(self, kind, *words, **options):
+        """The decisions of one kind, as (subject, text, reason)."""
+        result = self.drover_exec("--explain", "--json", *words, **options)
+        assert result.returncode == 0, result.stderr
+        steps = json.loads(result.stdout)["steps"]
+        return [(step["subject"], step["text"], step["reason"]) for step in steps if step["kind"] == kind]
+
+    def chosen(self, language, spec="auto", **options):
+        """The folder, or "the system's", and what asked for it."""
+        found = self.steps("chosen", f"--{language}", spec, "--", "true", **options)
+        return next(((text, reason) for subject, text, reason in found if subject == language), None)
+
+    def refused(self, *words, code=125, **options):
+        """What drover-exec says, in the form of the toolkit, when it refuses."""
+        result = self.drover_exec(*words, **options)
+        assert (result.returncode, result.stdout) == (code, ""), (result.stdout, result.stderr)
+        assert result.stderr.startswith("drover-exec: "), result.stderr
+        assert len(result.stderr.splitlines()) <= 2, result.stderr
+        return result.stderr
 
     def environment_of(self, *words, env=None, **options):
         """The environment that drover-exec gives to a command."""
@@ -72,8 +99,7 @@ class Site:
     def wrapper(self, body, tail="", name="bin/server", app=None):
         path = (app or self.app) / name
         path.parent.mkdir(exist_ok=True, parents=True)
-        program = shutil.which("drover-exec", path=self.run_command.__self__.environment["PATH"])
-        path.write_text(f"#!{program}\n{body}\n{tail}")
+        path.write_text(f"#!{self.program}\n{body}\n{tail}")
         path.chmod(0o755)
         return path
 
@@ -81,3 +107,27 @@ class Site:
 @pytest.fixture
 def site(run, folder):
     return Site(run, folder)
+
+
+class Releases:
+    """Capistrano's tree: releases, and the link `current` to one of them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.current = folder / "current"
+        self.shared = folder / "shared"
+        self.shared.mkdir()
+
+    def add(self, name, files):
+        """A new release of these texts, by their paths; what is in bin/ can be executed. It becomes the
+        current one."""
+        release = self.folder / "releases" / name
+        for path, text in files.items():
+            file = release / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            file.chmod(0o755 if file.parent.name == "bin" else 0o644)
+        link = self.folder / "next"
+        link.symlink_to(release)
+        link.rename(self.current)
+        return release

@@ -59,12 +59,7 @@ bool restore_saved(Edit& edit) {
     if (variable.name.starts_with(kBackup) && variable.name.size() > kBackup.size())
       saved.push_back(variable);
   for (const auto& [backup, value] : saved) {
-    const auto name = std::string_view(backup).substr(kBackup.size());
-    if (value == kWasUnset) {
-      edit.unset(name);
-    } else {
-      edit.set(name, value);
-    }
+    edit.restore(backup.substr(kBackup.size()), value == kWasUnset ? nullptr : &value);
     edit.unset(std::string_view(backup));
   }
   return !saved.empty();

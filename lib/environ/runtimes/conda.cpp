@@ -21,7 +21,7 @@ void unset_configured(Edit& edit, const std::string& prefix) {
   const auto state = nlohmann::json::parse(*text, nullptr, false);
   if (!state.is_object() || !state.contains("env_vars") || !state["env_vars"].is_object()) return;
   for (const auto& [name, value] : state["env_vars"].items())
-    edit.unset(std::string_view(name));
+    if (name != "PATH") edit.restore(name, nullptr);
 }
 
 void undo(Edit& edit, const Places&) {

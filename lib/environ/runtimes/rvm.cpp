@@ -32,8 +32,10 @@ void undo(Edit& edit, const Places& places) {
   if (active)
     edit.unset(
         {"RVM_PROJECT_PATH", "MY_RUBY_HOME", "IRBRC", "RUBY_VERSION", "MAGLEV_HOME", "RBXOPT"});
+  const std::string root = edit.block().value("rvm_path");  // where it is stays known
   for (const char* prefix : {"rvm_", "__rvm_", "_rvm_"})
     edit.unset_with_prefix(prefix);
+  if (root.starts_with('/') && root != places.home + "/.rvm") edit.set("rvm_path", root);
 }
 
 /// config/alias and config/known_aliases: lines "name=ruby-3.1.2@gemset".
@@ -103,15 +105,21 @@ bool read_line(std::string_view line, Environment& environment) {
 }
 
 /// What rvm wrote for this ruby. It is a script, but a generated one: it is read, never run, and
-/// refused as a whole when it holds anything that rvm does not write.
-std::optional<Environment> read_environment(const std::string& path) {
+/// refused as a whole when it holds anything that rvm does not write, or leads out of rvm.
+std::optional<Environment> read_environment(const std::string& path, const Installation& ruby) {
   const auto text = read_small_file(path, kLongest);
   if (!text) return std::nullopt;
   Environment environment;
   std::string_view rest = *text;
   while (const auto line = next_line(rest))
     if (!read_line(*line, environment)) return std::nullopt;
-  if (environment.path.empty()) return std::nullopt;
+  const auto in_rvm = [&](const std::string& part) { return is_in(part, ruby.root); };
+  const auto& parts = environment.path;
+  if (!std::all_of(parts.begin(), parts.end(), in_rvm) ||
+      std::find(parts.begin(), parts.end(), ruby.prefix + "/bin") == parts.end())
+    return std::nullopt;
+  for (const auto& [name, value] : environment.variables)
+    if ((name == "GEM_HOME" || name == "MY_RUBY_HOME") && !in_rvm(value)) return std::nullopt;
   return environment;
 }
 
@@ -138,7 +146,7 @@ void enter(Edit& edit, const Installation& ruby) {
   const std::string file = ruby.root + "/environments/" + id;
   struct stat st {};
   const bool exists = ::stat(file.c_str(), &st) == 0;
-  auto environment = read_environment(file);
+  auto environment = read_environment(file, ruby);
   if (!environment) {
     if (exists) edit.warn(file, "it is not as rvm writes it: the layout is used instead");
     environment = environment_of_layout(ruby);

@@ -34,7 +34,10 @@ std::string_view to_string(Language language) {
 std::vector<std::string> roots_from(const Places& places, const char* variable,
                                     std::vector<std::string> defaults) {
   const std::string told = normal_path(places.inherited.value(variable));
-  const bool known = std::find(defaults.begin(), defaults.end(), told) != defaults.end();
+  // What is everybody's is no manager's: its bin would be taken out of PATH.
+  constexpr std::array<std::string_view, 3> kSystems = {"/", "/usr", "/usr/local"};
+  const bool known = std::find(defaults.begin(), defaults.end(), told) != defaults.end() ||
+                     std::find(kSystems.begin(), kSystems.end(), told) != kSystems.end();
   if (told.starts_with('/') && !known) defaults.insert(defaults.begin(), told);
   if (places.home.empty())
     std::erase_if(defaults, [](const std::string& path) { return path.starts_with("/."); });
@@ -44,7 +47,7 @@ std::vector<std::string> roots_from(const Places& places, const char* variable,
 bool is_in(std::string_view path, std::string_view root) {
   const std::string full = normal_path(path);
   const std::string folder = normal_path(root);
-  return !folder.empty() &&
+  return !folder.empty() && (full + "/").find("/../") == std::string::npos &&
          (full == folder || full.starts_with(folder == "/" ? folder : folder + "/"));
 }
 

@@ -26,7 +26,8 @@ void undo(Edit& edit, const Places& places, const Kind& kind) {
   for (const char* suffix : {"VERSION", "DIR", "HOOK_PATH", "ORIG_PATH"})
     edit.unset(std::string_view(kind.variable + std::string(suffix)));
   const std::string root = std::string(kind.variable) + "ROOT";
-  if (normal_path(edit.block().value(root)) == folders.back()) edit.unset(std::string_view(root));
+  const std::string usual = fmt::format("{}/.{}", places.home, kind.name);
+  if (normal_path(edit.block().value(root)) == usual) edit.unset(std::string_view(root));
 }
 
 }  // namespace drover::environ::xenv

@@ -1,0 +1,286 @@
+"""What is special about each manager: environment files, aliases, gemsets, lists, virtual environments."""
+
+import subprocess
+
+import pytest
+
+from support.environments import NODE, PYTHON, install, site  # noqa: F401
+
+VERSION = "ruby-3.1.2"
+
+
+@pytest.fixture
+def rvm(site):
+    root = site.home / ".rvm"
+    install(root / "rubies" / VERSION)
+    install(root / "rubies/ruby-3.1.10")
+    (root / "config").mkdir()
+    (root / "environments").mkdir()
+    return root
+
+
+def front(site, root, *words, **options):
+    """The components of PATH below the manager's folder, and GEM_HOME and GEM_PATH."""
+    found = site.environment_of(*words, **options)
+    path = [part.removeprefix(f"{root}/") for part in found["PATH"].split(":") if part.startswith(f"{root}/")]
+    gems = [found.get(name, "").replace(f"{root}/", "") for name in ("GEM_HOME", "GEM_PATH")]
+    return path, *gems
+
+
+def test_rvm_by_layout(site, rvm):
+    found = site.environment_of("--ruby", "3.1.2", "--")
+    assert front(site, rvm, "--ruby", "3.1.2", "--") == (
+        [f"gems/{VERSION}/bin", f"gems/{VERSION}@global/bin", f"rubies/{VERSION}/bin"],
+        f"gems/{VERSION}", f"gems/{VERSION}:gems/{VERSION}@global",
+    )  # fmt: skip
+    assert found["MY_RUBY_HOME"] == f"{rvm}/rubies/{VERSION}" and found["RUBY_VERSION"] == VERSION
+
+
+@pytest.mark.parametrize("file, text", [
+    (".ruby-version", "3.1.2@app"), (".versions.conf", "ruby=3.1.2\nruby-gemset=app\n"),
+    (".ruby-version", "ruby-3.1.2@app\r\n"),
+])  # fmt: skip
+def test_rvm_gemset(site, rvm, file, text):
+    (site.app / file).write_text(text)
+    path, home, gem_path = front(site, rvm, "--ruby", "auto", "--")
+    assert home == f"gems/{VERSION}@app" and gem_path == f"{home}:gems/{VERSION}@global"
+    assert path[0] == f"{home}/bin"
+
+
+def test_rvm_gemset_file(site, rvm):
+    (site.app / ".ruby-version").write_text("3.1.2\n")
+    (site.app / ".ruby-gemset").write_text("app\n")
+    assert front(site, rvm, "--ruby", "auto", "--")[1] == f"gems/{VERSION}@app"
+    assert front(site, rvm, "--ruby", "3.1.2@global", "--")[1:] == (f"gems/{VERSION}@global",) * 2
+
+
+GENERATED = (
+    'export PATH="{r}/custom/bin:{r}/rubies/ruby-3.1.2/bin:$PATH"\n'
+    "export GEM_HOME='{r}/custom'\nexport GEM_PATH='{r}/custom:{r}/more'\n"
+    'export MY_RUBY_HOME="{r}/rubies/ruby-3.1.2"\nunset MAGLEV_HOME\nunset RBXOPT\n'
+)
+
+
+def test_rvm_environment_file(site, rvm):
+    (rvm / "environments" / VERSION).write_text(GENERATED.format(r=rvm))
+    env = {**site.clean, "RBXOPT": "x", "rvm_path": str(rvm)}
+    assert front(site, rvm, "--ruby", "3.1.2", "--", env=env) == (
+        ["custom/bin", f"rubies/{VERSION}/bin"], "custom", "custom:more")  # fmt: skip
+    assert "RBXOPT" not in site.environment_of("--ruby", "3.1.2", "--", env=env)
+
+
+@pytest.mark.parametrize("line", [
+    "rm -rf ~", "touch ran", "export X='1'", "export GEM_HOME=$(touch ran)", 'export GEM_HOME="$(touch ran)"',
+    "export GEM_HOME=`touch ran`", "export GEM_HOME='a'; touch ran", "export LD_PRELOAD='/x.so'",
+    "unset PATH",
+    'export PATH="/evil"', 'export PATH="$(touch ran):$PATH"', "export GEM_HOME='a'b'c'", ". /etc/profile",
+])  # fmt: skip
+def test_rvm_environment_file_with_another_line(site, rvm, line):
+    """scenario 37: not executed, refused as a whole with a warning, and the layout counts."""
+    file = rvm / "environments" / VERSION
+    file.write_text(GENERATED.format(r=rvm) + line + "\n")
+    path, home, _ = front(site, rvm, "--ruby", "3.1.2", "--")
+    assert home == f"gems/{VERSION}" and "custom/bin" not in path
+    assert not (site.app / "ran").exists()
+    warnings = site.steps("warning", "--ruby", "3.1.2", "--", "true")
+    assert [subject for subject, _, _ in warnings] == [str(file)]
+
+
+def test_rvm_aliases(site, rvm):
+    aliases = "=\n\n=x\nnoequals\nmine=other\nother=ruby-3.1.2@app\ndefault=ruby-3.1.10\n"
+    (rvm / "config/alias").write_text(aliases)
+    (site.app / ".ruby-version").write_text("mine\n")
+    assert front(site, rvm, "--ruby", "auto", "--")[1] == f"gems/{VERSION}@app"
+    (site.app / ".ruby-version").unlink()
+    assert site.chosen("ruby") == (f"{rvm}/rubies/ruby-3.1.10", "rvm's default")
+
+
+LOOPS = ["a=b\nb=a\n", "a=a\n", "\n".join(f"a{n if n else ''}=a{n + 1}" for n in range(50)) + "\n"]
+
+
+@pytest.mark.parametrize("text", LOOPS, ids=["two", "itself", "fifty"])
+def test_rvm_alias_loop(site, rvm, text):
+    """scenario 38"""
+    (rvm / "config/alias").write_text(text)
+    assert "leads on and on" in site.refused("--ruby", "a", "--", "true")
+
+
+@pytest.mark.parametrize("text", ["a=\n", "=\n", "a=/usr\n", "a=../../x\n", "a=system\n"])
+def test_rvm_alias_to_nothing(site, rvm, text):
+    """scenario 38: fails closed."""
+    (rvm / "config/alias").write_text(text)
+    assert "not installed" in site.refused("--ruby", "a", "--", "true")
+
+
+@pytest.fixture
+def nvm(site):
+    root = site.home / ".nvm"
+    for version in ("v16.20.0", "v18.1.0", "v18.10.0"):
+        install(root / "versions/node" / version, interpreter=NODE)
+    (root / "alias/lts").mkdir(parents=True)
+    return root
+
+
+@pytest.mark.parametrize("asked, wanted", [
+    ("18", "v18.10.0"), ("v18.1", "v18.1.0"), ("lts/hydrogen", "v18.10.0"), ("lts/*", "v18.10.0"),
+    ("mine", "v16.20.0"), ("# x\n16 # y\n", "v16.20.0"),
+])  # fmt: skip
+def test_nvm(site, nvm, asked, wanted):
+    aliases = {"lts/hydrogen": "v18.10.0", "lts/*": "lts/hydrogen", "mine": "old", "old": "16"}
+    for name, text in aliases.items():
+        (nvm / "alias" / name).write_text(text + "\n")
+    (site.app / ".nvmrc").write_text(asked)
+    assert site.chosen("node")[0] == str(nvm / "versions/node" / wanted)
+
+
+def test_nvm_default(site, nvm):
+    (nvm / "alias/default").write_text("18.1.0\n")
+    assert site.chosen("node") == (f"{nvm}/versions/node/v18.1.0", f"{nvm}/alias/default:1")
+
+
+@pytest.mark.parametrize("aliases", [{"a": "b", "b": "a"}, {"a": "a"}], ids=["two", "itself"])
+def test_nvm_alias_loop(site, nvm, aliases):
+    """scenario 38"""
+    for name, text in aliases.items():
+        (nvm / "alias" / name).write_text(text)
+    assert "leads on and on" in site.refused("--node", "a", "--", "true")
+
+
+def tool_versions(site, text):
+    path = site.app / ".tool-versions"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("elixir 18\nruby 3.1.2 # x\n", "3.1.2"), ("# ruby 1\n\truby\t3.1.9 3.1.2\r\n", "3.1.2"),
+    ("ruby ref:abc\n", "ref-abc"), ("ruby 3.1 system\n", "3.1.2"), ("ruby 3.9 system\n", None),
+    ("ruby 3.1.2\nruby ref:abc\n", "3.1.2"), ("rubyx 1\nruby 3.1.2\n", "3.1.2"),
+])  # fmt: skip
+def test_tool_versions(site, text, wanted):
+    """scenario 39: a list is an order, and "system" counts where it stands."""
+    root = site.home / ".asdf/installs/ruby"
+    for version in ("3.1.2", "ref-abc"):
+        install(root / version)
+    tool_versions(site, text)
+    assert site.chosen("ruby")[0] == (str(root / wanted) if wanted else "the system's")
+
+
+@pytest.mark.parametrize("text", [
+    "ruby path:/usr\n", "ruby 3.1.2 path:/usr\n", "ruby\n", "ruby ../x\n", "ruby ref:../../x\n",
+    "ruby ref:\n",
+    "ruby $(id)\n", "ruby 3.1.2\0\n", "ruby -x\n",
+])  # fmt: skip
+def test_tool_versions_refused(site, text):
+    """scenario 39: path: would be a way out of what is installed."""
+    install(site.home / ".asdf/installs/ruby/3.1.2")
+    path = tool_versions(site, text)
+    assert str(path) in site.refused("--", "true")
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ('ruby = "3.1"', "3.1.10"), ('ruby = ["3.1.9", "3.1.2"]', "3.1.2"), ('"ruby" = "3.1.2"', "3.1.2"),
+])  # fmt: skip
+def test_mise_config(site, text, wanted):
+    root = site.home / ".local/share/mise/installs/ruby"
+    for version in ("3.1.2", "3.1.10"):
+        install(root / version)
+    (site.app / "mise.toml").write_text(f"[env]\nX = 'y'\n[tools]\n{text}\n")
+    assert site.chosen("ruby") == (str(root / wanted), f"{site.app}/mise.toml:4")
+
+
+def test_mise_partial_version_is_a_link(site):
+    root = site.home / ".local/share/mise/installs/ruby"
+    install(root / "3.2.9")
+    (root / "3.2").symlink_to("./3.2.9")
+    assert site.chosen("ruby", "3.2")[0] in (str(root / "3.2"), str(root / "3.2.9"))
+
+
+@pytest.mark.parametrize("text", [
+    "ruby = 3.1", "ruby = {version = '3.1.2'}", "ruby = ''", "ruby = []", "ruby = ['3.1.2', 1]",
+    "ruby = '../x'",
+    "ruby = 'x", "ruby = 'path:/usr'", "ruby = '{{exec(command=\"touch ran\")}}'",
+])  # fmt: skip
+def test_mise_config_refused(site, text):
+    install(site.home / ".local/share/mise/installs/ruby/3.1.2")
+    (site.app / "mise.toml").write_text(f"[tools]\n{text}\n")
+    assert f"{site.app}/mise.toml:2" in site.refused("--", "true")
+
+
+def test_rbenv_gemsets(site):
+    prefix = site.rbenv("3.1.2") / "versions/3.1.2"
+    (site.app / ".ruby-version").write_text("3.1.2")
+    (site.app / ".rbenv-gemsets").write_text("one\n")
+    path, home, gem_path = front(site, prefix, "--ruby", "auto", "--")
+    assert (path, home, gem_path) == (["gemsets/one/bin", "bin"], "gemsets/one", "gemsets/one:gemsets/global")
+
+
+@pytest.mark.parametrize("file, text", [
+    (".ruby-gemset", "../../x"), (".ruby-gemset", "/tmp/x"), (".ruby-gemset", ".."), (".ruby-gemset", "./x"),
+    (".rbenv-gemsets", "../x"), (".ruby-version", "3.1.2@../x"),
+    (".ruby-version", "3.1.2@.."),
+    (".versions.conf", "ruby=3.1.2\nruby-gemset=../../../../x"),
+    (".versions.conf", "ruby=3.1.2\nruby-gemset=/tmp/x"),
+])  # fmt: skip
+def test_gemset_that_leads_elsewhere(site, file, text):
+    """scenario 30: what a version file says never becomes a path."""
+    site.rbenv("3.1.2")
+    if "3.1.2" not in text:
+        (site.app / ".ruby-version").write_text("3.1.2")
+    (site.app / file).write_text(text)
+    assert f"{site.app}/{file}" in site.refused("--", "true")
+
+
+def test_global_default_of_rbenv(site):
+    root = site.rbenv("3.1.2")
+    (root / "version").write_text("3.1.2\n")
+    assert site.chosen("ruby") == (f"{root}/versions/3.1.2", f"{root}/version:1")
+    (root / "version").write_text("../../x\n")
+    assert f"{root}/version:1" in site.refused("--ruby", "auto", "--", "true")
+
+
+@pytest.mark.parametrize("name", [".venv", "venv"])
+def test_virtual_environment(site, name):
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / name], check=True)
+    found = site.environment_of("--python", "auto", "--")
+    assert found["VIRTUAL_ENV"] == f"{site.app}/{name}"
+    assert found["PATH"].startswith(f"{site.app}/{name}/bin:")
+    prefix = site.drover_exec("--python", f"venv:{name}", "--", "python", "-c",
+                              "import sys; print(sys.prefix)")
+    assert prefix.stdout == f"{site.app}/{name}\n", prefix.stderr
+
+
+def test_virtual_environment_of_pyenv(site):
+    """pyenv-virtualenv's names are links in versions/."""
+    root = site.home / ".pyenv/versions"
+    install(root / "3.11.2/envs/mine", interpreter=PYTHON)
+    (root / "mine").symlink_to(root / "3.11.2/envs/mine")
+    (site.app / ".python-version").write_text("mine\n")
+    assert site.chosen("python")[0] == str(root / "mine")
+
+
+def test_conda(site):
+    prefix = install(site.home / "conda/envs/two", interpreter=PYTHON)
+    found = site.environment_of("--python", f"conda:{prefix}", "--")
+    assert found["CONDA_PREFIX"] == str(prefix) and found["PATH"].startswith(f"{prefix}/bin:")
+
+
+@pytest.mark.parametrize("spec", ["venv:gone", "conda:/gone", "/gone", "rbenv:3.1.2", "x:1", "venv:"])
+def test_python_that_is_not_there(site, spec):
+    site.refused("--python", spec, "--", "true")
+
+
+def test_folder(site):
+    prefix = install(site.folder / "own")
+    assert site.environment_of("--ruby", prefix, "--")["PATH"].startswith(f"{prefix}/bin:")
+
+
+@pytest.mark.parametrize("place, wanted", [
+    (".rubies/ruby-3.1.2", "ruby/3.1.2"), (".rubies/jruby-9.4.0", "jruby/9.4.0"),
+    (".rbenv/versions/3.1.2", "ruby/3.1.2"),
+    (".rbenv/versions/3.4.0-rc1", "ruby/3.4.0-rc1"),
+])  # fmt: skip
+def test_gem_home_of_chruby(site, place, wanted):
+    prefix = install(site.home / place)
+    body = f'command = ["/usr/bin/printenv", "GEM_HOME"]\ngem_home = "chruby"\nruby = "{prefix.name}"'
+    assert site.run(site.wrapper(body)).stdout == f"{site.home}/.gem/{wanted}\n"

@@ -1,0 +1,276 @@
+"""drover-exec for people: --explain, --json, --diff, --check, masked secrets, --print-hook."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from support.environments import site  # noqa: F401
+from support.flocks import as_nobody, end
+from support.processes import eventually
+
+SECRET = "hunter2-hunter2"
+KINDS = {"set", "unset", "part_added", "part_removed", "chosen", "warning"}
+
+
+@pytest.fixture
+def wrapper(site):
+    """A wrapper that changes a little of everything."""
+    site.rbenv("3.1.2")
+    (site.app / ".ruby-version").write_text("3.1.2\n")
+    (site.app / "env").write_text(f"DB_PASSWORD={SECRET}\nPLAIN=1\n")
+    return site.wrapper(
+        'command = ["sleep", "a b"]\nruby = "auto"\nenv_file = "env"\nunset = ["KEPT"]\nlock = "app.lock"\n'
+        f'[env]\nURL = "redis://u:{SECRET}@db/0"'
+    )
+
+
+def test_explain(site, wrapper):
+    shown = site.drover_exec("--explain", wrapper, "--daemon", "", "it's")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lines = shown.stdout.splitlines()
+    prefix = f"{site.home}/.rbenv/versions/3.1.2"
+    for line in (f"= ruby {prefix}  ({site.app}/.ruby-version:1)",
+                 f"+ PATH: {prefix}/bin  ({site.app}/.ruby-version:1)",
+                 f"+ PLAIN=1  ({site.app}/env)", "- KEPT  (wrapper)", f"in {site.app}",
+                 f"holding {site.app}/app.lock",
+                 f"+ DB_PASSWORD=<masked, 15 bytes>  ({site.app}/env)"):  # fmt: skip
+        assert line in lines
+    assert lines[-1] == "exec /usr/bin/sleep 'a b' --daemon '' 'it'\\''s'"
+    assert SECRET not in shown.stdout
+
+
+def test_explain_runs_nothing(site):
+    path = site.wrapper('command = ["touch", "ran"]')
+    assert site.drover_exec("--explain", path).returncode == 0
+    assert site.drover_exec("--explain", "--", "touch", "ran").returncode == 0
+    assert site.drover_exec("--check", path).returncode == 0
+    assert not (site.app / "ran").exists()
+
+
+def test_what_it_takes_back_is_explained(site):
+    env = {**site.clean, "PATH": f"{site.home}/.rbenv/versions/1/bin:/usr/bin:/bin", "RBENV_VERSION": "1"}
+    lines = site.drover_exec("--explain", "--", "true", env=env).stdout.splitlines()
+    assert f"- PATH: {site.home}/.rbenv/versions/1/bin  (rbenv)" in lines
+    assert "- RBENV_VERSION  (rbenv)" in lines
+
+
+def test_no_control_characters(site):
+    path = site.wrapper('command = ["true", "\\u001b[2J"]\n[env]\nA = "a\\nb\\u001b[31m\\u007f"')
+    text = site.drover_exec("--explain", path).stdout
+    assert "+ A=a\\x0ab\\x1b[31m\\x7f" in text and "\x1b" not in text and "\x7f" not in text
+
+
+def test_json(site, wrapper):
+    """scenario 44: the documented members, and masked values."""
+    shown = site.drover_exec("--explain", "--json", wrapper, "x")
+    found = json.loads(shown.stdout)
+    assert found.keys() >= {"v", "program", "arguments", "folder", "lock", "steps"} and found["v"] == 1
+    assert found["program"] == "/usr/bin/sleep" and found["arguments"] == ["sleep", "a b", "x"]
+    assert found["folder"] == str(site.app) and found["lock"] == f"{site.app}/app.lock"
+    assert all(step.keys() == {"kind", "subject", "text", "reason"} for step in found["steps"])
+    assert {step["kind"] for step in found["steps"]} <= KINDS and shown.stdout.count("\n") == 1
+    assert SECRET not in shown.stdout and "<masked, 15 bytes>" in shown.stdout
+
+
+def test_json_of_bytes_that_are_no_text(site):
+    result = site.run(site.program, "--explain", "--json", "--", "echo", b"\xff", text=False)
+    assert result.returncode == 0 and json.loads(result.stdout.decode())["arguments"][0] == "echo"
+
+
+def test_verbose_says_and_runs(site):
+    result = site.drover_exec("-v", site.wrapper(f'command = ["echo", "ran"]\n[env]\nTOKEN = "{SECRET}"'))
+    assert result.stdout == "ran\n" and "TOKEN=<masked, 15 bytes>" in result.stderr
+    assert SECRET not in result.stderr
+
+
+MASKED = {
+    "password": ("PASSWORD", SECRET), "lower": ("db_passwd", SECRET), "token": ("GITHUB_TOKEN", SECRET),
+    "key": ("STRIPE_API_KEY", SECRET), "apikey": ("APIKEY", SECRET), "base": ("SECRET_KEY_BASE", SECRET),
+    "private": ("MY_PRIVATE_PEM", SECRET), "credential": ("CREDENTIALS", SECRET),
+    "cookie": ("COOKIE_X", SECRET),
+    "dsn": ("SENTRY_DSN", f"x{SECRET}"), "url": ("U", f"postgres://app:{SECRET}@db/x"),
+    "empty user": ("U", f"redis://:{SECRET}@h"),
+    "list": ("U", f"http://a/ redis://u:{SECRET}@h/"), "slash": ("U", f"postgres://u:a/{SECRET}@h/"),
+    "query": ("U", f"amqp://u:{SECRET}@h?x=/"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked(site, name):
+    """scenario 44: in every form; shown when asked for."""
+    variable, value = MASKED[name]
+    path = site.wrapper(f'command = ["true"]\n[env]\n{variable} = "{value}"')
+    forms = (["--explain"], ["--explain", "--json"], ["-v"], ["--diff", os.getpid()])
+    for form in forms:
+        result = site.drover_exec(*form, path)
+        assert SECRET not in result.stdout + result.stderr, form
+        result = site.drover_exec(*form, "--show-secrets", path)
+        assert SECRET in result.stdout + result.stderr, form
+
+
+@pytest.mark.parametrize("variable, value",
+                         [("PORT", "80"), ("U", "https://host/a@b:c"), ("PASSWORD", ""), ("KEYS", "x")])
+def test_not_masked(site, variable, value):
+    path = site.wrapper(f'command = ["true"]\n[env]\n{variable} = "{value}"')
+    assert f"+ {variable}={value}  (wrapper)" in site.drover_exec("--explain", path).stdout
+
+
+def running(site, start, path, **options):
+    """A command that was started by the wrapper."""
+    process = start(path, cwd=site.app, env=site.clean, **options)
+
+    def is_sleep():
+        with open(f"/proc/{process.pid}/comm") as file:
+            return file.read() == "sleep\n" or process.poll() is not None
+
+    eventually(is_sleep, "the command")
+    assert process.poll() is None, process.stderr.read()
+    return process
+
+
+def test_diff_of_nothing(site, start):
+    """A server that this wrapper has started, and nothing has changed since: 0, and no line."""
+    path = site.wrapper('command = ["sleep", "1000"]\n[env]\nA = "1"')
+    process = running(site, start, path)
+    result = site.drover_exec("--diff", process.pid, path)
+    end(process)
+    assert (result.returncode, result.stdout) == (0, ""), result.stdout
+
+
+def test_diff(site, start):
+    """What a reload would change: the version, a variable of the file, one that has gone."""
+    site.rbenv("3.1.2", "3.1.10")
+    (site.app / ".ruby-version").write_text("3.1.2\n")
+    (site.app / "env").write_text(f"OLD=1\nSAME=1\nTOKEN={SECRET}\n")
+    path = site.wrapper('command = ["sleep", "1000"]\nruby = "auto"\nenv_file = "env"')
+    process = running(site, start, path)
+    (site.app / ".ruby-version").write_text("3.1.10\n")
+    (site.app / "env").write_text(f"NEW=1\nSAME=1\nTOKEN={SECRET}2\n")
+    result = site.drover_exec("--diff", process.pid, path)
+    end(process)
+    lines = result.stdout.splitlines()
+    assert result.returncode == 1 and "- OLD=1" in lines and "+ NEW=1" in lines
+    assert "~ TOKEN: <masked, 15 bytes> -> <masked, 16 bytes>" in lines and "SAME" not in "".join(
+        line for line in lines if "DROVER_STATE" not in line)  # fmt: skip
+    assert SECRET not in result.stdout
+    assert "versions/3.1.10/bin" in result.stdout and "versions/3.1.2/bin" in result.stdout
+
+
+@pytest.mark.parametrize("change", ['[env]\nTOKEN = "other"', 'unset = ["TOKEN"]'])
+def test_diff_does_not_show_the_record(site, start, change):
+    """scenario 44: the old value of a changed secret is in DROVER_STATE."""
+    process = start("sleep", "1000", env={"TOKEN": SECRET})
+    result = site.drover_exec("--diff", process.pid, site.wrapper(f'command = ["true"]\n{change}'))
+    end(process)
+    assert result.returncode == 1 and SECRET not in result.stdout, result.stdout
+
+
+def test_record_has_no_new_values(site):
+    """scenario 44: DROVER_STATE is no second copy of a secret."""
+    (site.app / "env").write_text(f"DB_PASSWORD={SECRET}\n")
+    path = site.wrapper(f'command = ["printenv", "DROVER_STATE"]\nenv_file = "env"\n[env]\nKEPT = "{SECRET}"')
+    state = site.run(path).stdout
+    assert "DB_PASSWORD" in state and SECRET not in state
+
+
+def test_diff_of_no_process(site):
+    site.refused("--diff", "4194304", site.wrapper('command = ["true"]'), code=66)
+
+
+def test_diff_with_another_home(site, start):
+    """Asked by somebody else than the server's user, the server's managers count."""
+    site.rbenv("3.1.2")
+    path = site.wrapper('command = ["sleep", "1000"]\nruby = "3.1.2"')
+    process = running(site, start, path)
+    result = site.drover_exec("--diff", process.pid, path, env={**site.clean, "HOME": "/nowhere"})
+    end(process)
+    assert result.returncode in (0, 1), result.stderr
+
+
+def test_diff_of_a_process_of_another(site):
+    os.chmod(site.folder, 0o755)
+    path = site.wrapper('command = ["true"]')
+    result = site.run(*as_nobody(site.program, "--diff", str(os.getpid()), path))
+    assert result.returncode == 77 and "cannot read the environment" in result.stderr
+
+
+def test_check(site, wrapper):
+    result = site.drover_exec("--check", wrapper)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+CHECKS = {
+    "version": ('ruby = "9.9"\ncommand = ["true"]', 78),
+    "Gemfile": ('ruby = "system"\nbundle = "setup"\ncommand = ["true"]', 78),
+    "command": ('command = ["nowhere-at-all"]', None), "damaged": ("x", 65),
+    "ruby": ('ruby = "/opt/broken"\ncommand = ["true"]', 78),
+    "env file": ('env_file = "gone"\ncommand = ["true"]', 66),
+    "secret": ('command = ["true"]\n[secret]\nX = "file:gone"', 66),
+    "no ruby": ('bundle = "setup"\ncommand = ["true"]', 78),
+    "version file": ('ruby = "auto"\ncommand = ["true"]', 78),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body, code", CHECKS.values(), ids=CHECKS.keys())
+def test_check_that_fails(site, body, code):
+    """Before a deployment: each with its documented code and one line."""
+    result = site.drover_exec("--check", site.wrapper(body))
+    assert result.returncode == code if code else result.returncode != 0
+    assert result.stderr.startswith("drover-exec: cannot ") and len(result.stderr.splitlines()) <= 2
+
+
+def test_check_starts_the_interpreter(site):
+    prefix = site.app / "ruby"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin/ruby").write_text("#!/bin/sh\nexit 3\n")
+    (prefix / "bin/ruby").chmod(0o755)
+    path = site.wrapper(f'ruby = "{prefix}"\ncommand = ["true"]')
+    assert f"{prefix}/bin/ruby" in site.refused("--check", path, code=78)
+    (site.app / "Gemfile").write_text('gem "no-such-gem-at-all"\n')
+    result = site.drover_exec("--check", site.wrapper('ruby = "system"\ncommand = ["true"]'))
+    assert result.returncode == 78
+
+
+def test_check_of_a_script_without_its_interpreter(site):
+    """scenario 29: it says that it would run, and at the reload it does not."""
+    (site.app / "bad").write_text("#!/nowhere/ruby\n")
+    (site.app / "bad").chmod(0o755)
+    assert site.drover_exec("--check", site.wrapper('command = ["./bad"]')).returncode != 0
+
+
+def test_wrapper_that_is_missing(site):
+    for mode in (["--explain"], ["--check"], ["--diff", os.getpid()]):
+        site.refused(*mode, "bin/nowhere", code=66)
+
+
+@pytest.mark.parametrize("words", [
+    ["--explain"], ["--check", "--"], ["--print-hook"], ["--import", ""], ["--explain", "--nonsense", "x"],
+    ["--diff", "1"], *(["--diff", pid, "--", "true"] for pid in ("0", "-1", "x", "", "1073741824")),
+])  # fmt: skip
+def test_wrong_usage(site, words):
+    """64, not 125, where no command would be run: of --explain and its like."""
+    site.refused(*words, code=64)
+
+
+def test_hook_of_an_unknown_server(site):
+    assert "unicorn, gunicorn and puma" in site.refused("--print-hook", "nginx", code=64)
+
+
+@pytest.mark.parametrize("server, compiler", [
+    ("unicorn", ["ruby", "-wc"]), ("puma", ["ruby", "-wc"]),
+    ("gunicorn", ["/usr/bin/python3", "-c", "import ast, sys; ast.parse(sys.stdin.read())"]),
+])  # fmt: skip
+def test_print_hook(site, server, compiler):
+    hook = site.drover_exec("--print-hook", server).stdout
+    assert "DROVER_WRAPPER" in hook
+    subprocess.run(compiler, input=hook, text=True, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("words", [["--explain", "--", "true"], ["--print-hook", "puma"], ["--help"]])
+def test_full_disk(site, words):
+    with open("/dev/full", "w") as full:
+        command = [site.program, *words]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=site.clean, timeout=60)
+    assert result.returncode in (73, 125) and b"standard output" in result.stderr

@@ -1,0 +1,145 @@
+"""drover-exec as bin/gunicorn: the virtual environment changes under `current`. Debian's gunicorn, as pip
+installs it: its first line names the environment's python by the release's own path."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+
+import pytest
+
+from conftest import needs
+from support.environments import PYTHON, Releases
+from support.processes import eventually
+from support.servers import HOOKS, READY, Gunicorn, Load
+
+APP = """
+import json, os, sys
+
+SAID = {
+    "release": os.path.basename(os.path.realpath(".")),
+    "prefix": sys.prefix,
+    "venv": os.environ.get("VIRTUAL_ENV"),
+    "wrapper": os.environ.get("WRAPPER_OF"),
+}
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(SAID).encode()]
+"""
+CONFIG = """
+wsgi_app = "app:app"
+bind = "127.0.0.1:{port}"
+pidfile = "{shared}/gunicorn.pid"
+errorlog = "{shared}/gunicorn.log"
+daemon = True
+workers = 2
+"""
+WRAPPER = """#!{program}
+python = "auto"
+command = ["gunicorn"]
+lock = "../shared/gunicorn.pid.lock"
+[env]
+WRAPPER_OF = "{release}"
+"""
+LIBRARY = f"""
+import sys
+sys.path.insert(0, "{HOOKS}")
+import drover
+pre_exec = drover.wrapper
+"""
+
+
+class Deployed(Gunicorn):
+    def __init__(self, processes, hook=""):
+        super().__init__(processes, files=None)
+        self.hook = hook
+        self.releases = Releases(self.folder)
+        self.current = self.releases.current
+        self.pidfile = self.releases.shared / "gunicorn.pid"
+        self.program = shutil.which("drover-exec", path=processes.environment["PATH"])
+
+    def log(self):
+        path = self.releases.shared / "gunicorn.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def release(self, name):
+        release = self.folder / "releases" / name
+        words = ("-m", "venv", "--without-pip", "--system-site-packages", release / ".venv")
+        made = self.processes.run(PYTHON, *words, timeout=READY)
+        assert made.returncode == 0, made.stderr
+        script = pathlib.Path(shutil.which("gunicorn")).read_text().split("\n", 1)[1]
+        return self.releases.add(name, {
+            "bin/gunicorn": WRAPPER.format(program=self.program, release=name),
+            ".venv/bin/gunicorn": f"#!{release}/.venv/bin/python\n{script}",
+            "app.py": APP,
+            "gunicorn.conf.py": CONFIG.format(port=self.port, shared=self.releases.shared) + self.hook,
+        })  # fmt: skip
+
+    def begin(self):
+        self.launch(self.current / "bin" / "gunicorn")
+
+    def says(self):
+        status, body = self.ask()
+        return json.loads(body) if status == 200 else {}
+
+
+def of_release(server, name):
+    return {"release": name, "prefix": f"{server.folder}/releases/{name}/.venv",
+            "venv": f"{server.current}/.venv", "wrapper": name}  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", ["--print-hook", "drover.py"])
+def test_two_reloads_under_load(processes, hook):
+    """Each takes the new release and its virtual environment; the old release is gone by then."""
+    needs("gunicorn", "wrk")
+    printed = processes.run("drover-exec", "--print-hook", "gunicorn").stdout
+    server = Deployed(processes, printed if hook == "--print-hook" else LIBRARY)
+    old = server.release("1")
+    server.begin()
+    assert server.says() == of_release(server, "1")
+    load = Load(server)
+    for name in ("2", "3"):
+        new = server.release(name)
+        shutil.rmtree(old)
+        server.hot_reload()
+        assert server.says() == of_release(server, name)
+        old = new
+    done, failed, words = load.finish()
+    assert failed == 0 and done > 0, words
+    server.stop()
+
+
+def test_without_a_hook_it_stays_behind(processes):
+    """The control: the new code in the old virtual environment, until that is deleted."""
+    needs("gunicorn")
+    server = Deployed(processes)
+    old = server.release("1")
+    server.begin()
+    server.release("2")
+    server.hot_reload()
+    said = server.says()
+    assert said["release"] == "2"
+    assert said["prefix"] == f"{old}/.venv" and said["wrapper"] == "1"
+    shutil.rmtree(old)
+    master = server.master()
+    os.kill(master, signal.SIGUSR2)
+    eventually(lambda: f"'{old}/.venv/bin/python'" in server.log(), server.with_log("the failure"), READY)
+    assert server.master() == master and server.says()["release"] == "2"
+    server.stop()
+
+
+@pytest.mark.parametrize("wrapper", [None, "/srv/app/current/bin/gunicorn"])
+def test_hook_without_a_wrapper(run, wrapper):
+    """drover.wrapper changes nothing in a gunicorn that no wrapper started."""
+    script = (
+        "import sys; sys.argv = ['gunicorn', '-c', 'x']; import drover\n"
+        "class Arbiter: START_CTX = {0: '/usr/bin/python3', 'args': ['python3', *sys.argv], 'cwd': '/'}\n"
+        "drover.wrapper(Arbiter()); print(*Arbiter.START_CTX.items())"
+    )
+    env = {"PYTHONPATH": str(HOOKS), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = run(PYTHON, "-c", script, env={**env, "DROVER_WRAPPER": wrapper} if wrapper else env)
+    first, args = (wrapper, [wrapper, "-c", "x"]) if wrapper else ("/usr/bin/python3", ["python3", "gunicorn", "-c", "x"])
+    assert done.stdout == f"(0, {first!r}) ('args', {args!r}) ('cwd', '/')\n", done.stderr
