@@ -289,7 +289,7 @@ def test_adopted_descriptor_must_be_the_file(run, folder, lock):
 
 
 def test_shared_and_at_once_beside_a_shared_holder(hold, run, folder, lock):
-    """4.1: a waiter's exclusive instant that was met by chance makes it fail no more than any."""
+    """A waiter's exclusive instant that was met by chance makes it fail no more than any."""
     needs("strace")
     holder = hold(lock)
     inject = ("-e", "trace=flock", "-e", "inject=flock:error=EAGAIN:when=1")

@@ -244,7 +244,7 @@ def test_full_queue_of_signals_ends_nothing(serve, start, folder, pidfile):
 
 
 def test_stop_reaches_a_master_that_comes_later(serve, relay):
-    """H34: the stop came while a hot reload was under way."""
+    """The stop came while a hot reload was under way."""
     old, waiter = serve(), relay()
     waiter.send(signal.SIGTERM)
     old.gets("SIGTERM")

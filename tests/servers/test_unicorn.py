@@ -49,7 +49,7 @@ def test_relay_reloads_and_stops(server):
 
 
 def test_stop_while_a_reload_is_under_way(server):
-    """H34: the successor has yet to write its pidfile, and is stopped as well."""
+    """The successor has yet to write its pidfile, and is stopped as well."""
     server.launch()
     waiter = Waiter(server, "--relay", server.pidfile, "--stop-signal", "QUIT")
     oldbin = server.pidfile.with_name(server.pidfile.name + ".oldbin")

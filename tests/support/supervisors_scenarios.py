@@ -50,7 +50,7 @@ def nothing_left(service):
 
 class Scenarios:
     def test_one_main_process_over_three_reloads(self, service):
-        """S2, H44: no request fails, each old master goes, the supervisor sees one process."""
+        """S2: no request fails, each old master goes, the supervisor sees one process."""
         site = service.site
         main = up(service)
         masters = [site.serving()]
@@ -138,7 +138,7 @@ class Scenarios:
         assert "already in use" not in site.log()
 
     def test_server_outlives_its_waiter(self, service):
-        """H37: the main process alone is killed; the next one takes the running server over."""
+        """The main process alone is killed; the next one takes the running server over."""
         site = service.site
         main = up(service)
         master = site.serving()
