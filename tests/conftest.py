@@ -4,6 +4,7 @@ is left behind."""
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -20,6 +21,10 @@ CI = os.environ.get("CI") == "true"
 
 def pytest_configure(config):
     become_subreaper()
+    # What a shell starts in the background ignores these, and its children would, too.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

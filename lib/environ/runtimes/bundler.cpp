@@ -86,12 +86,6 @@ void undo(Edit& edit, const Places&) {
 
 }  // namespace
 
-Runtime bundler() {
-  return {.name = "bundler",
-          .languages = {},
-          .undo = undo,
-          .roots = [](const Places&) { return std::vector<std::string>(); },
-          .versions = [](const std::string&, Language) { return std::string(); }};
-}
+Runtime bundler() { return {.name = "bundler", .languages = {}, .undo = undo}; }
 
 }  // namespace drover::environ

@@ -38,9 +38,12 @@ struct Runtime {
   /// Takes back what an activation left, whatever its order with others.
   void (*undo)(Edit& edit, const Places& places);
   /// The manager's folders that may exist, most specific first.
-  std::vector<std::string> (*roots)(const Places& places);
+  std::vector<std::string> (*roots)(const Places& places) = [](const Places&) {
+    return std::vector<std::string>();
+  };
   /// The folder below a root whose entries are the versions of a language; empty for none.
-  std::string (*versions)(const std::string& root, Language language);
+  std::string (*versions)(const std::string& root, Language language) =
+      [](const std::string&, Language) { return std::string(); };
   /// What an alias or the manager's own default stands for; null when it has none.
   std::optional<std::string> (*alias)(const std::string& root, std::string_view name) = nullptr;
   /// The version file of the manager as a whole, below a root; null when it has none.

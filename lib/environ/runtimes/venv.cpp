@@ -23,14 +23,7 @@ void enter(Edit& edit, const Installation& installation) {
 }  // namespace
 
 Runtime venv() {
-  return {.name = "venv",
-          .languages = {Language::python},
-          .undo = undo,
-          .roots = [](const Places& places) { return std::vector{places.app}; },
-          .versions = [](const std::string&, Language) { return std::string(); },
-          .alias = nullptr,
-          .global_file = nullptr,
-          .enter = enter};
+  return {.name = "venv", .languages = {Language::python}, .undo = undo, .enter = enter};
 }
 
 }  // namespace drover::environ
