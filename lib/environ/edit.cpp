@@ -73,10 +73,10 @@ void Edit::unset(std::initializer_list<const char*> names) {
     unset(std::string_view(name));
 }
 
-void Edit::unset_with_prefix(std::string_view prefix) {
+void Edit::unset_with_prefix(std::string_view prefix, std::string_view kept) {
   std::vector<std::string> names;
   for (const auto& variable : block_.variables())
-    if (variable.name.starts_with(prefix)) names.push_back(variable.name);
+    if (variable.name.starts_with(prefix) && variable.name != kept) names.push_back(variable.name);
   for (const auto& name : names)
     unset(std::string_view(name));
 }

@@ -38,8 +38,8 @@ class Edit {
   /// those that are no such business, are left alone.
   void restore(const std::string& name, const std::string* value);
   void unset(std::initializer_list<const char*> names);
-  /// Every variable whose name starts so.
-  void unset_with_prefix(std::string_view prefix);
+  /// Every variable whose name starts so, but for `kept`.
+  void unset_with_prefix(std::string_view prefix, std::string_view kept = {});
 
   /// Takes out of the list `name` every component for which `unwanted` holds. A list that is left
   /// empty is unset, but for PATH.

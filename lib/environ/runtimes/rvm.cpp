@@ -32,10 +32,11 @@ void undo(Edit& edit, const Places& places) {
   if (active)
     edit.unset(
         {"RVM_PROJECT_PATH", "MY_RUBY_HOME", "IRBRC", "RUBY_VERSION", "MAGLEV_HOME", "RBXOPT"});
-  const std::string root = edit.block().value("rvm_path");  // where it is stays known
-  for (const char* prefix : {"rvm_", "__rvm_", "_rvm_"})
+  const std::string root = edit.block().value("rvm_path");
+  const bool usual = !root.starts_with('/') || root == places.home + "/.rvm";
+  edit.unset_with_prefix("rvm_", usual ? "" : "rvm_path");  // where it is stays known
+  for (const char* prefix : {"__rvm_", "_rvm_"})
     edit.unset_with_prefix(prefix);
-  if (root.starts_with('/') && root != places.home + "/.rvm") edit.set("rvm_path", root);
 }
 
 /// config/alias and config/known_aliases: lines "name=ruby-3.1.2@gemset".
