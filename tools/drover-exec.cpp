@@ -4,6 +4,7 @@
 
 #include "lib/cli/message.h"
 #include "lib/cli/program.h"
+#include "lib/environ/logical_path.h"
 #include "lib/environ/plan.h"
 #include "lib/environ/trust.h"
 #include "lib/os/users.h"

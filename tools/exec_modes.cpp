@@ -10,6 +10,7 @@
 #include "lib/cli/message.h"
 #include "lib/environ/capture.h"
 #include "lib/environ/command.h"
+#include "lib/environ/logical_path.h"
 #include "lib/environ/reset.h"
 #include "lib/flock/hold.h"
 #include "lib/os/fd.h"

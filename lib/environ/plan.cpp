@@ -1,7 +1,6 @@
 #include "lib/environ/plan.h"
 
 #include <fmt/core.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,15 +8,14 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <filesystem>
 
-#include "lib/environ/capture.h"
 #include "lib/environ/command.h"
-#include "lib/environ/env_file.h"
+#include "lib/environ/logical_path.h"
 #include "lib/environ/record.h"
 #include "lib/environ/reset.h"
 #include "lib/environ/resolve.h"
 #include "lib/environ/trust.h"
+#include "lib/environ/variables.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
 #include "lib/os/spawn.h"
@@ -29,16 +27,9 @@ constexpr const char* kArguments = "DROVER_ARGS";
 constexpr size_t kLongestFirstLine = 250;
 constexpr int kDeepest = 64;
 constexpr long long kInARow = 1000;  // milliseconds
-constexpr auto kScriptLimit = std::chrono::seconds(10);
 constexpr size_t kLongestWrapper = 256 << 10;
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
-
-std::optional<os::FileId> file_behind(const std::string& path) {
-  struct stat st {};
-  if (::stat(path.c_str(), &st) != 0) return std::nullopt;
-  return os::id_of(st);
-}
 
 class Planner {
  public:
@@ -48,7 +39,7 @@ class Planner {
         caller_(caller),
         block_(caller.environment),
         edit_(block_, plan_.steps),
-        trust_(edit_) {
+        trust_(edit_, wrapper.insecure_paths) {
     places_ = {caller.home, wrapper.app, where_managers_are()};
   }
 
@@ -62,10 +53,9 @@ class Planner {
     const Block base = block_;
     choose_interpreters();
     drop_shims();
-    source_scripts();
-    add_variables();
+    add_variables(wrapper_, edit_, trust_);
     set_gem_home();
-    add_to_path();
+    add_folders(wrapper_, edit_, trust_);
     clean_path(edit_);
     choose_bundle();
     name_ourselves();
@@ -103,10 +93,6 @@ class Planner {
     if (wrapper_.clean == Clean::strict) restrict_to(edit_, wrapper_.pass);
   }
 
-  void trust(const std::string& path) {
-    if (!wrapper_.insecure_paths) trust_.check_way(path);
-  }
-
   void choose_interpreters() {
     choose_interpreter(Language::node, wrapper_.node);
     choose_interpreter(Language::python, wrapper_.python);
@@ -129,7 +115,7 @@ class Planner {
     Choice choice = choose(language, setting.value, setting.origin, places_);
     const std::string name(to_string(language));
     if (choice.kind == Choice::Kind::installed || choice.kind == Choice::Kind::prefix) {
-      trust(interpreter_of(language, choice.installation.prefix));
+      trust_.check_way(interpreter_of(language, choice.installation.prefix));
       edit_.chose(name, choice.installation.prefix, choice.origin);
       enter(edit_, choice);
     } else if (choice.kind == Choice::Kind::system) {
@@ -161,98 +147,10 @@ class Planner {
   void set_gem_home() {
     if (wrapper_.gem_home.empty()) return;
     edit_.because("gem_home");
-    std::string home = wrapper_.gem_home;
-    if (home == "chruby") {
-      home = gem_home_of_chruby();
-    }
+    const std::string home =
+        wrapper_.gem_home == "chruby" ? gem_home_of_chruby() : wrapper_.gem_home;
     edit_.set("GEM_HOME", home);
     edit_.prepend("PATH", {home + "/bin"});
-  }
-
-  void refuse_dangerous(const std::string& name, const std::string& file) const {
-    const bool allowed =
-        std::find(wrapper_.allow.begin(), wrapper_.allow.end(), name) != wrapper_.allow.end();
-    if (is_dangerous(name) && !allowed)
-      throw Error::because(EPERM, "set variable", name,
-                           fmt::format("'{}' may not decide what is executed", file),
-                           "set it in the wrapper, or name it there in 'allow'");
-  }
-
-  void set_from_file(const Variable& variable, const std::string& file) {
-    refuse_dangerous(variable.name, file);
-    edit_.set(variable.name, variable.value);
-  }
-
-  void source_scripts() {
-    for (const auto& script : wrapper_.scripts) {
-      trust(script);
-      const Captured captured = capture(script, wrapper_.app, block_, kScriptLimit);
-      edit_.because(script);
-      for (const auto& name : captured.unset)
-        edit_.unset(std::string_view(name));
-      for (const auto& [name, value] : captured.set)
-        edit_.set(name, value);
-      if (captured.umask_changed) edit_.warn(script, "the umask that it sets is not taken over");
-      if (captured.folder_changed) edit_.warn(script, "its change of folder is not taken over");
-    }
-  }
-
-  void add_variables() {
-    for (const auto& folder : wrapper_.env_dirs) {
-      trust(folder);
-      const EnvDir found = read_env_dir(folder);
-      edit_.because(folder);
-      for (const auto& name : found.unset) {
-        trust(folder + "/" + name);
-        refuse_dangerous(name, folder);
-        edit_.unset(std::string_view(name));
-      }
-      for (const auto& variable : found.variables) {
-        trust(folder + "/" + variable.name);
-        set_from_file(variable, folder);
-      }
-    }
-    for (const auto& file : wrapper_.env_files) {
-      trust(file);
-      edit_.because(file);
-      for (const auto& variable : read_env_file(file))
-        set_from_file(variable, file);
-    }
-    edit_.because("wrapper");
-    for (const auto& name : wrapper_.unset)
-      edit_.unset(std::string_view(name));
-    for (const auto& [name, value] : wrapper_.env)
-      edit_.set(name, value);
-    for (const auto& [name, where] : wrapper_.secrets)
-      set_secret(name, where);
-  }
-
-  /// The program gets the file's name, not the secret: that would be in /proc/PID/environ and in
-  /// every child.
-  void set_secret(const std::string& name, const std::string& where) {
-    std::string path = where;
-    const std::string credentials = block_.value("CREDENTIALS_DIRECTORY");
-    if (where.starts_with("cred:")) {
-      if (!credentials.starts_with('/'))
-        throw Error::because(ENOENT, "use secret", fmt::format("{} ({})", name, where),
-                             "CREDENTIALS_DIRECTORY is not set",
-                             "systemd sets it where the unit has LoadCredential=");
-      path = credentials + "/" + where.substr(5);
-    }
-    if (!exists(path)) throw Error(errno, "use secret", fmt::format("{} ({})", name, path));
-    edit_.set(name + "_FILE", path);
-  }
-
-  void add_to_path() {
-    edit_.because("path");
-    for (const auto& part : wrapper_.path_front)
-      if (exists(part)) trust(part);
-    if (!wrapper_.path_front.empty()) edit_.prepend("PATH", wrapper_.path_front);
-    if (wrapper_.path_back.empty()) return;
-    auto parts = split_list(block_.value("PATH"));
-    for (const auto& part : wrapper_.path_back)
-      if (std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(part);
-    edit_.set("PATH", join_list(parts));
   }
 
   /// The Gemfile by the application's logical path: Bundler itself would pin the release that a
@@ -274,7 +172,7 @@ class Planner {
       throw Error::because(ENOPKG, "use bundle in", wrapper_.app, "the wrapper chooses no ruby",
                            "ruby = \"auto\" or \"system\"");
     if (!exists(file)) throw Error::because(ENOPKG, "use Gemfile", file, "it is not there");
-    trust(file);
+    trust_.check_way(file);
     edit_.because("bundle");
     edit_.set("BUNDLE_GEMFILE", file);
     edit_.chose("bundle", bundle_ == Bundle::setup ? "setup" : "exec", file);
@@ -349,7 +247,7 @@ class Planner {
     } else {
       run(words);
     }
-    if (!wrapper_.path.empty()) trust(plan_.program);
+    if (!wrapper_.path.empty()) trust_.check_way(plan_.program);
     edit_.chose("command", plan_.program, wrapper_.path.empty() ? "command line" : wrapper_.path);
   }
 
@@ -442,25 +340,6 @@ class Planner {
 };
 
 }  // namespace
-
-std::string logical_folder(const Block& environment) {
-  const std::string named = environment.value("PWD");
-  struct stat here {};
-  struct stat there {};
-  if (named.starts_with('/') && ::stat(".", &here) == 0 && ::stat(named.c_str(), &there) == 0 &&
-      os::id_of(here) == os::id_of(there))
-    return normal_path(named);
-  const std::string real = os::absolute(".");
-  return real.substr(0, real.size() - 2);
-}
-
-std::string logical_path(const std::string& path, const std::string& folder) {
-  const std::string full = normal_path(path.starts_with('/') ? path : folder + "/" + path);
-  // ".." by name, if that is the same file: through a link it may not be.
-  const std::string plain = std::filesystem::path(full).lexically_normal().string();
-  const auto there = file_behind(full);
-  return there && there == file_behind(plain) ? plain : full;
-}
 
 Wrapper load_wrapper(const std::string& path, Edit& edit) {
   edit.because("trust");

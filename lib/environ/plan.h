@@ -33,12 +33,6 @@ struct Plan {
   std::vector<std::vector<std::string>> checks;  ///< commands that succeed when it can run
 };
 
-/// The logical current folder: $PWD when it names the same inode as the real one, else getcwd(3).
-/// Servers derive from it which release is theirs, so links in it count. Throws Error.
-std::string logical_folder(const Block& environment);
-/// The wrapper's absolute path as it was called, links unresolved.
-std::string logical_path(const std::string& path, const std::string& folder);
-
 /// Reads the wrapper at `path` after checking who may write to it. Throws Error.
 Wrapper load_wrapper(const std::string& path, Edit& edit);
 

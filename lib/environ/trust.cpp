@@ -19,7 +19,7 @@ constexpr int kMostLinks = 40;  // as the kernel
 
 }  // namespace
 
-Trust::Trust(Edit& edit) : edit_(edit), user_(::geteuid()) {}
+Trust::Trust(Edit& edit, bool insecure) : edit_(edit), user_(::geteuid()), insecure_(insecure) {}
 
 void Trust::check_one(const struct stat& st, const std::string& path, bool is_way) {
   if (st.st_uid != 0 && st.st_uid != user_)
@@ -39,6 +39,7 @@ void Trust::check_one(const struct stat& st, const std::string& path, bool is_wa
 void Trust::check(const struct stat& st, const std::string& path) { check_one(st, path, false); }
 
 void Trust::check_way(const std::string& path) {
+  if (insecure_) return;
   std::string at = "/";
   std::string rest = normal_path(path);
   for (int links = 0; !rest.empty();) {

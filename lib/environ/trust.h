@@ -14,7 +14,8 @@ namespace drover::environ {
 /// may write is a warning: deployment tools make such trees.
 class Trust {
  public:
-  explicit Trust(Edit& edit);
+  /// With `insecure`, everything passes check_way().
+  explicit Trust(Edit& edit, bool insecure = false);
 
   /// Looks at what was opened, so that it cannot be exchanged between the look and the use. Throws
   /// Error (EPERM) that says what to do.
@@ -30,6 +31,7 @@ class Trust {
 
   Edit& edit_;
   unsigned user_;
+  bool insecure_;
 };
 
 /// Throws Error (EPERM) when the process runs with rights that its caller has not (setuid, setgid,
