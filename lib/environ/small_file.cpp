@@ -26,10 +26,14 @@ std::optional<std::string> read_small_file(const std::string& path, size_t limit
     errno = EINVAL;
     return std::nullopt;
   }
+  return read_rest(file.get(), limit);
+}
+
+std::optional<std::string> read_rest(int fd, size_t limit) {
   std::string text;
   std::array<char, 4096> chunk;
   for (;;) {
-    const ssize_t size = ::read(file.get(), chunk.data(), chunk.size());
+    const ssize_t size = ::read(fd, chunk.data(), chunk.size());
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return std::nullopt;
     if (size == 0) return text;

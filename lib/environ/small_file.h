@@ -12,6 +12,9 @@ namespace drover::environ {
 /// `limit`; errno says which (EFBIG, EINVAL for another kind).
 std::optional<std::string> read_small_file(const std::string& path, size_t limit);
 
+/// The rest of an open file. Empty when it cannot be read or is longer than `limit` (EFBIG).
+std::optional<std::string> read_rest(int fd, size_t limit);
+
 /// The first word of a text: up to a blank, a newline or a carriage return, without a byte order
 /// mark. Empty when there is none.
 std::string_view first_word(std::string_view text);

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "lib/environ/small_file.h"
 #include "lib/os/error.h"
 #include "lib/os/fd.h"
 #include "lib/os/users.h"
@@ -77,17 +78,11 @@ std::string Trust::read(const std::string& path, size_t limit) {
   const struct stat st = os::stat_of(file.get(), path);
   if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, "read", path, "it is no regular file");
   check(st, path);
-  std::string text;
-  std::array<char, 16384> chunk;
-  for (;;) {
-    const ssize_t size = ::read(file.get(), chunk.data(), chunk.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) throw Error(errno, "read", path);
-    if (size == 0) return text;
-    text.append(chunk.data(), static_cast<size_t>(size));
-    if (text.size() > limit)
-      throw Error::because(EBADMSG, "read", path, fmt::format("it is longer than {} bytes", limit));
-  }
+  auto text = read_rest(file.get(), limit);
+  if (text) return std::move(*text);
+  if (errno == EFBIG)
+    throw Error::because(EBADMSG, "read", path, fmt::format("it is longer than {} bytes", limit));
+  throw Error(errno, "read", path);
 }
 
 void refuse_elevated() {

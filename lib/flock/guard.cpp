@@ -60,10 +60,7 @@ os::ExitStatus guard(const std::vector<std::string>& command) {
   sigset_t wanted = os::forwardable_signals();
   sigaddset(&wanted, SIGCHLD);
   const os::BlockedSignals blocked(wanted);
-  // A parent that ignored SIGCHLD would have the kernel reap our children and lose their status.
-  struct sigaction reaping {};
-  reaping.sa_handler = SIG_DFL;
-  ::sigaction(SIGCHLD, &reaping, nullptr);
+  const os::ReapableChildren reapable;
   ::prctl(PR_SET_NAME, kGuardName);
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) throw Error(errno, "adopt orphaned processes");
 
