@@ -139,16 +139,9 @@ environ::Plan plan_of_command(environ::Wrapper wrapper, const std::vector<std::s
 }
 
 environ::Plan plan_of_wrapper(const Arguments& arguments, const environ::Caller& caller) {
-  environ::Steps steps;
-  environ::Block none;
-  environ::Edit edit(none, steps);
-  environ::Wrapper wrapper =
-      environ::load_wrapper(environ::logical_path(arguments.words[0], caller.folder), edit);
-  wrapper.insecure_paths = wrapper.insecure_paths || arguments.wrapper.insecure_paths;
-  environ::Plan plan =
-      environ::make_plan(wrapper, {arguments.words.begin() + 1, arguments.words.end()}, caller);
-  plan.steps.insert(plan.steps.begin(), steps.begin(), steps.end());
-  return plan;
+  return environ::make_plan_of_file(environ::logical_path(arguments.words[0], caller.folder),
+                                    {arguments.words.begin() + 1, arguments.words.end()}, caller,
+                                    arguments.wrapper.insecure_paths);
 }
 
 int print_hook(const std::string& server) {

@@ -21,6 +21,7 @@ namespace drover::exec {
 namespace {
 
 constexpr auto kImportLimit = std::chrono::seconds(60);
+constexpr auto kCheckLimit = std::chrono::seconds(60);
 
 /// Takes the lock for the command as drover-hold does.
 void hold(environ::Plan& plan) {
@@ -81,10 +82,15 @@ void say_steps(const environ::Plan& plan, const Style& style) {
 int check(const environ::Plan& plan) {
   look(plan);
   for (const auto& words : plan.checks) {
-    const os::ExitStatus status = os::run({words[0], words, plan.environment.strings()});
-    if (status.wait_status == 0) continue;
+    const auto status = os::run({words[0], words, plan.environment.strings()},
+                                std::chrono::steady_clock::now() + kCheckLimit);
+    if (!status)
+      throw Error::because(ETIMEDOUT, "run", words[0],
+                           fmt::format("a trial run of it took longer than {} s, and was killed",
+                                       kCheckLimit.count()));
+    if (status->wait_status == 0) continue;
     throw Error::because(ENOPKG, "run", words[0],
-                         fmt::format("a trial run of it {}", status.describe()));
+                         fmt::format("a trial run of it {}", status->describe()));
   }
   say_steps(plan, {});
   return cli::kDone;

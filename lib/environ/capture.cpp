@@ -5,6 +5,7 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -200,6 +201,9 @@ bool is_the_shells(std::string_view name) {
 
 Captured capture(const std::string& script, const std::string& folder, const Block& environment,
                  std::chrono::milliseconds limit) {
+  struct stat st {};
+  if (::stat(script.c_str(), &st) != 0) throw Error(errno, "source", script);
+  if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, "source", script, "it is no regular file");
   Block given;
   for (const auto& [name, value] : environment.variables())
     if (!is_protocol(name) && !is_the_shells(name)) given.set(name, value);

@@ -28,6 +28,7 @@ constexpr size_t kLongestFirstLine = 250;
 constexpr int kDeepest = 64;
 constexpr long long kInARow = 1000;  // milliseconds
 constexpr size_t kLongestWrapper = 256 << 10;
+constexpr int kMostReleases = 10;
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
@@ -339,8 +340,6 @@ class Planner {
   Bundle bundle_ = Bundle::none;
 };
 
-}  // namespace
-
 Wrapper load_wrapper(const std::string& path, Edit& edit) {
   edit.because("trust");
   Trust trust(edit);
@@ -352,9 +351,46 @@ Wrapper load_wrapper(const std::string& path, Edit& edit) {
   return parse_wrapper(text, path);
 }
 
+/// The wrapper and its application, as their paths led to them when this was made.
+class Release {
+ public:
+  explicit Release(const std::string& wrapper) { add(wrapper); }
+  void add(const std::string& path) { files_.emplace_back(path, file_behind(path)); }
+  [[nodiscard]] bool is_still_there() const {
+    return std::all_of(files_.begin(), files_.end(),
+                       [](const auto& file) { return file_behind(file.first) == file.second; });
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::optional<os::FileId>>> files_;
+};
+
+}  // namespace
+
 Plan make_plan(const Wrapper& wrapper, const std::vector<std::string>& arguments,
                const Caller& caller) {
   return Planner(wrapper, arguments, caller).make();
+}
+
+Plan make_plan_of_file(const std::string& path, const std::vector<std::string>& arguments,
+                       const Caller& caller, bool insecure_paths) {
+  for (int tries = 0; tries < kMostReleases; ++tries) {
+    Release release(path);
+    try {
+      Steps steps;
+      Block none;
+      Edit edit(none, steps);
+      Wrapper wrapper = load_wrapper(path, edit);
+      release.add(wrapper.app);
+      wrapper.insecure_paths = wrapper.insecure_paths || insecure_paths;
+      Plan plan = make_plan(wrapper, arguments, caller);
+      plan.steps.insert(plan.steps.begin(), steps.begin(), steps.end());
+      if (release.is_still_there()) return plan;
+    } catch (const Error&) {
+      if (release.is_still_there()) throw;
+    }
+  }
+  throw Error::because(EAGAIN, "run", path, "its release was switched again and again meanwhile");
 }
 
 }  // namespace drover::environ

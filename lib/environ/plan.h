@@ -33,14 +33,17 @@ struct Plan {
   std::vector<std::vector<std::string>> checks;  ///< commands that succeed when it can run
 };
 
-/// Reads the wrapper at `path` after checking who may write to it. Throws Error.
-Wrapper load_wrapper(const std::string& path, Edit& edit);
-
 /// Everything but the exec, and without a change to the process: what --explain, --diff and --check
 /// show. Throws Error: a damaged wrapper or version file (EBADMSG), a version or Gemfile that is
 /// missing (ENOPKG), something that others may write to (EPERM), too many wrappers in wrappers
 /// (ELOOP); ExecError when the command is not found or not executable.
 Plan make_plan(const Wrapper& wrapper, const std::vector<std::string>& arguments,
                const Caller& caller);
+
+/// The same for the wrapper at `path`, which is read after a look at who may write to it. When a
+/// deployment switches a link in its path meanwhile, everything is done again, so that all of it is
+/// of one release. Throws Error: as above, and EAGAIN when that goes on and on.
+Plan make_plan_of_file(const std::string& path, const std::vector<std::string>& arguments,
+                       const Caller& caller, bool insecure_paths);
 
 }  // namespace drover::environ

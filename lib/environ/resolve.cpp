@@ -50,29 +50,45 @@ std::string resolve_alias(const Runtime& runtime, const std::string& root, std::
   return version;
 }
 
-/// The wanted version in one manager. Empty when it is not there.
-std::optional<Installation> find_in(const Runtime& runtime, Language language,
-                                    const std::string& wanted, const std::string& gemset,
-                                    bool exact, const Places& places) {
-  for (const auto& root : runtime.roots(places)) {
-    const std::string folder = runtime.versions(root, language);
-    if (folder.empty()) continue;
-    std::string version = resolve_alias(runtime, root, wanted);
-    std::string set = gemset;
-    if (const auto at = version.find('@'); at != std::string::npos) {  // an rvm alias may have one
-      if (set.empty() && is_gemset_name(version.substr(at + 1))) set = version.substr(at + 1);
-      version.resize(at);
-    }
-    auto names = names_in(folder);
-    for (auto found = best_match(version, names); found; found = best_match(version, names)) {
-      if (exact && !is_same_version(version, *found)) break;
-      const std::string prefix = folder + "/" + *found;
-      if (is_program(interpreter_of(language, prefix)))
-        return Installation{language, *found, prefix, root, set};
-      std::erase(names, *found);  // half installed
-    }
+/// The best installed version below one root of a manager. Empty when there is none.
+std::optional<Installation> find_below(const std::string& root, const Runtime& runtime,
+                                       Language language, const std::string& version, bool exact) {
+  const std::string folder = runtime.versions(root, language);
+  auto names = folder.empty() ? std::vector<std::string>() : names_in(folder);
+  for (auto found = best_match(version, names); found; found = best_match(version, names)) {
+    if (exact && !is_same_version(version, *found)) break;
+    const std::string prefix = folder + "/" + *found;
+    if (is_program(interpreter_of(language, prefix)))
+      return Installation{language, *found, prefix, root, {}};
+    std::erase(names, *found);  // half installed
   }
   return std::nullopt;
+}
+
+/// The wanted version in one manager: the best of all its roots, and of equal ones the first; but
+/// an alias means what it means in the first root that knows it. Empty when it is not there.
+std::optional<Installation> find_in(const Runtime& runtime, Language language,
+                                    const std::string& wanted,
+                                    const std::vector<std::string>& gemsets, bool exact,
+                                    const Places& places) {
+  std::optional<Installation> best;
+  for (const auto& root : runtime.roots(places)) {
+    std::string version = resolve_alias(runtime, root, wanted);
+    const bool is_alias = version != wanted;
+    auto sets = gemsets;
+    if (const auto at = version.find('@'); at != std::string::npos) {  // an rvm alias may have one
+      if (sets.empty() && is_gemset_name(version.substr(at + 1)))
+        sets.push_back(version.substr(at + 1));
+      version.resize(at);
+    }
+    auto found = find_below(root, runtime, language, version, exact);
+    if (!found || (best && best_match(version, {best->version, found->version}) == best->version))
+      continue;
+    found->gemsets = std::move(sets);
+    best = std::move(found);
+    if (is_alias) break;
+  }
+  return best;
 }
 
 Installation installation_at(Language language, const std::string& prefix) {
@@ -113,7 +129,7 @@ Choice look_everywhere(Language language, const Wanted& wanted, const Runtime* o
     for (const bool exact : {true, false}) {
       for (const Runtime& runtime : runtimes()) {
         if (!speaks(runtime, language) || (only != nullptr && only->name != runtime.name)) continue;
-        auto found = find_in(runtime, language, version, wanted.gemset, exact, places);
+        auto found = find_in(runtime, language, version, wanted.gemsets, exact, places);
         if (found) return {Choice::Kind::installed, &runtime, std::move(*found), wanted.origin};
       }
     }
@@ -220,9 +236,9 @@ Choice choose(Language language, const std::string& spec, const std::string& ori
   wanted.origin = origin;
   const auto at = version.find('@');
   wanted.versions.push_back(version.substr(0, at));
-  if (at != std::string::npos) wanted.gemset = version.substr(at + 1);
+  if (at != std::string::npos) wanted.gemsets.push_back(version.substr(at + 1));
   if (!is_version_name(wanted.versions[0]) ||
-      (at != std::string::npos && !is_gemset_name(wanted.gemset)))
+      (at != std::string::npos && !is_gemset_name(wanted.gemsets[0])))
     throw Error::because(EBADMSG, "use", spec, fmt::format("{}: that is no version", origin));
   return look_everywhere(language, wanted, only, places);
 }

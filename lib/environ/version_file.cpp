@@ -57,9 +57,9 @@ Wanted wanted_from(std::string_view word, const std::string& path, size_t line) 
   if (!is_version_name(word) && !is_lts_name(word)) refuse(path, line, "that is no version");
   const auto at = word.find('@');
   wanted.versions.emplace_back(word.substr(0, at));
-  if (at != std::string_view::npos) wanted.gemset = word.substr(at + 1);
-  if (at != std::string_view::npos && !is_gemset_name(wanted.gemset))
-    refuse(path, line, "that is no gemset");
+  if (at == std::string_view::npos) return wanted;
+  wanted.gemsets.emplace_back(word.substr(at + 1));
+  if (!is_gemset_name(wanted.gemsets[0])) refuse(path, line, "that is no gemset");
   return wanted;
 }
 
@@ -124,7 +124,7 @@ std::optional<Wanted> read_versions_conf(const std::string& path) {
     if (content.starts_with("ruby-gemset=")) gemset = trimmed(content.substr(12));
     if (!gemset.empty() && !is_gemset_name(gemset)) refuse(path, number, "that is no gemset");
   }
-  if (wanted && !gemset.empty()) wanted->gemset = gemset;
+  if (wanted && !gemset.empty()) wanted->gemsets = {gemset};
   return wanted;
 }
 
@@ -145,15 +145,35 @@ std::optional<Wanted> read_gemfile(const std::string& path) {
   return std::nullopt;
 }
 
-void add_gemset(Wanted& wanted, const std::string& folder) {
-  for (const char* name : {"/.rbenv-gemsets", "/.ruby-gemset"}) {
-    if (!wanted.gemset.empty() || !exists(folder + name)) continue;
-    const std::string text = read(folder + name, kLongest);
-    const auto word = first_word(text);
-    if (!is_gemset_name(word.substr(word.starts_with('.') ? 1 : 0)))
-      refuse(folder + name, 1, "that is no gemset");
-    wanted.gemset = word;
-    if (word.starts_with('.')) wanted.gemset = folder + "/" + wanted.gemset;  // the project's own
+/// rvm's one gemset, or rbenv-gemset's list: ".gems app -global". A name that starts with a dot is
+/// a folder of the project's own.
+std::vector<std::string> read_gemsets(const std::string& folder, const std::string& path) {
+  const std::string text = read(path, kLongest);
+  std::vector<std::string> gemsets;
+  bool without_global = false;
+  std::string_view rest = text;
+  for (auto word = first_word(rest); !word.empty(); word = first_word(rest)) {
+    rest = rest.substr(static_cast<size_t>(word.data() - rest.data()) + word.size());
+    const bool local = word.starts_with('.');
+    if (word == kWithoutGlobal) {
+      without_global = true;
+    } else if (is_gemset_name(word.substr(local ? 1 : 0))) {
+      gemsets.push_back((local ? folder + "/" : "") + std::string(word));
+    } else {
+      refuse(path, 0, "that is no gemset");
+    }
+  }
+  if (gemsets.empty()) refuse(path, 0, "it names no gemset");
+  if (without_global) gemsets.emplace_back(kWithoutGlobal);
+  return gemsets;
+}
+
+void add_gemsets(Wanted& wanted, const std::string& folder) {
+  if (!wanted.gemsets.empty()) return;
+  for (const char* name : {"/.ruby-gemsets", "/.rbenv-gemsets", "/.ruby-gemset"}) {
+    if (!exists(folder + name)) continue;
+    wanted.gemsets = read_gemsets(folder, folder + name);
+    return;
   }
 }
 
@@ -195,7 +215,7 @@ std::optional<Wanted> find_version_file(Language language, const std::string& fo
   for (bool first = true;; first = false) {
     if (!first && is_anybodys(at)) return std::nullopt;
     if (auto wanted = look_in(language, at == "/" ? "" : at)) {
-      if (language == Language::ruby) add_gemset(*wanted, at);
+      if (language == Language::ruby) add_gemsets(*wanted, at);
       return wanted;
     }
     const auto slash = at.rfind('/');

@@ -13,7 +13,8 @@ namespace drover::environ {
 /// What somebody asks for.
 struct Wanted {
   std::vector<std::string> versions;  ///< in order of preference; "system" is one
-  std::string gemset;
+  /// Names, or folders of the project: the one for new gems first. Perhaps kWithoutGlobal, last.
+  std::vector<std::string> gemsets;
   std::string origin;  ///< "FILE:LINE", or the key of the wrapper
 };
 

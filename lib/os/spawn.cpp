@@ -1,12 +1,14 @@
 #include "lib/os/spawn.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "lib/os/fd.h"
+#include "lib/os/process.h"
 #include "lib/os/signals.h"
 
 namespace drover::os {
@@ -84,14 +86,21 @@ pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
   });
 }
 
-ExitStatus run(const Execution& execution) {
+std::optional<ExitStatus> run(const Execution& execution, Deadline deadline) {
   const ReapableChildren reapable;
+  const Fd null = try_open("/dev/null", O_RDONLY);
+  if (!null) throw Error(errno, "open", "/dev/null");
   const auto arguments = arguments_of(execution.arguments);
   const auto environment = arguments_of(execution.environment);
   const pid_t child = start(execution.program, [&] {
+    if (::dup2(null.get(), STDIN_FILENO) < 0) return;
     ::execve(execution.program.c_str(), arguments.data(), environment.data());
   });
-  return ExitStatus{reap(child)};
+  const auto process = Process::open(child);
+  const bool ended = !process || process->wait_dead(deadline);
+  if (!ended) ::kill(child, SIGKILL);
+  const ExitStatus status{reap(child)};
+  return ended ? std::optional(status) : std::nullopt;
 }
 
 }  // namespace drover::os

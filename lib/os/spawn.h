@@ -4,9 +4,11 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lib/os/clock.h"
 #include "lib/os/error.h"
 #include "lib/os/process.h"
 
@@ -32,9 +34,10 @@ struct Execution {
 /// Becomes the program. Returns only by throwing ExecError.
 [[noreturn]] void execute(const Execution& execution);
 
-/// Runs it as a child and returns how it ended. Blocks. Throws ExecError when it cannot be
-/// executed, Error when the system has no room for a process.
-ExitStatus run(const Execution& execution);
+/// Runs it as a child, with /dev/null as its input, and returns how it ended; empty when it had not
+/// at the deadline, and was killed. Blocks. Throws ExecError when it cannot be executed, Error when
+/// the system has no room for a process.
+std::optional<ExitStatus> run(const Execution& execution, Deadline deadline);
 
 /// Starts the command as a child with the signal mask `mask`. Blocks until it was executed. Throws
 /// ExecError when it could not be, Error when the system has no room for a process.

@@ -225,6 +225,14 @@ def test_script_that_is_missing(site, name):
     assert site.drover_exec("--import", name).returncode in (65, 66)
 
 
+def test_script_that_is_no_file(site):
+    """At once, not when the time for a script is over."""
+    os.mkfifo(site.app / "pipe")
+    for path in ("pipe", "."):
+        assert "it is no regular file" in site.refused(site.wrapper(f'command = ["true"]\nsource = "{path}"'), code=125)
+        assert "it is no regular file" in site.refused("--import", path, code=66)
+
+
 @pytest.mark.parametrize("value", ["\\x7f", "\\\\u0041", "'''", "\\r\\n", "#", "\\xc2\\x85", "\\x1f"])
 def test_import_is_a_wrapper(site, value):
     """What --import prints is a body that gives the same environment."""

@@ -210,9 +210,38 @@ def test_mise_config_refused(site, text):
 def test_rbenv_gemsets(site):
     prefix = site.rbenv("3.1.2") / "versions/3.1.2"
     (site.app / ".ruby-version").write_text("3.1.2")
-    (site.app / ".rbenv-gemsets").write_text("one\n")
-    path, home, gem_path = front(site, prefix, "--ruby", "auto", "--")
-    assert (path, home, gem_path) == (["gemsets/one/bin", "bin"], "gemsets/one", "gemsets/one:gemsets/global")
+    file = site.app / ".rbenv-gemsets"
+    own = f"{site.app}/.gems"
+    for text, home, more in (
+        ("one\n", "gemsets/one", "gemsets/global"),
+        ("one two\nglobal three\n", "gemsets/one", "gemsets/two:gemsets/global:gemsets/three"),
+        ("one two -global\n", "gemsets/one", "gemsets/two"), ("-global one two", "gemsets/one", "gemsets/two"),
+        ("global", "gemsets/global", ""), (".gems one", own, "gemsets/one:gemsets/global"),
+    ):  # fmt: skip
+        file.write_text(text)
+        path, gem_home, gem_path = front(site, prefix, "--ruby", "auto", "--")
+        folders = [home, *more.split(":")] if more else [home]
+        assert (gem_home, gem_path) == (home, ":".join(folders)), text
+        assert path == [f"{part}/bin" for part in folders if part != own] + ["bin"], text
+    file.unlink()
+    (site.app / ".ruby-version").write_text("3.1.2@one")
+    assert front(site, prefix, "--ruby", "auto", "--")[2] == "gemsets/one:gemsets/global"
+
+
+@pytest.mark.parametrize("text", ["", "-global", "+x", "one ../two", "one two:three", "one -other"])
+def test_rbenv_gemsets_refused(site, text):
+    site.rbenv("3.1.2")
+    (site.app / ".ruby-version").write_text("3.1.2")
+    (site.app / ".rbenv-gemsets").write_text(text)
+    assert f"{site.app}/.rbenv-gemsets" in site.refused("--ruby", "auto", "--", "true")
+
+
+def test_highest_of_several_folders(site):
+    """~/.rubies and /opt/rubies are one set; of the same version in both, the user's own."""
+    for folder, version in ((".rvm", "3.1.2"), ("system", "3.1.10"), ("system", "3.1.2")):
+        install(site.home / folder / "rubies" / f"ruby-{version}")
+    found = site.environment_of("--ruby", "rvm:3.1", "--", env={**site.clean, "rvm_path": f"{site.home}/system"})
+    assert found["MY_RUBY_HOME"] == f"{site.home}/system/rubies/ruby-3.1.10"
 
 
 @pytest.mark.parametrize("file, text", [

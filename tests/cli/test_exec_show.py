@@ -233,6 +233,21 @@ def test_check_starts_the_interpreter(site):
     assert result.returncode == 78
 
 
+def test_check_reads_nothing(site):
+    """A trial run has no input: with a pipe that nobody closes it would go on for ever."""
+    prefix = site.app / "ruby"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin/ruby").write_text("#!/bin/sh\ncat\n")
+    (prefix / "bin/ruby").chmod(0o755)
+    path = site.wrapper(f'ruby = "{prefix}"\ncommand = ["true"]')
+    reader, writer = os.pipe()
+    try:
+        assert site.drover_exec("--check", path, stdin=reader).returncode == 0
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_check_of_a_script_without_its_interpreter(site):
     """scenario 29: it says that it would run, and at the reload it does not."""
     (site.app / "bad").write_text("#!/nowhere/ruby\n")

@@ -1,5 +1,6 @@
 #include "lib/os/process.h"
 
+#include "lib/os/spawn.h"
 #include "tests/unit/catch.h"
 #include "tests/unit/support.h"
 
@@ -53,6 +54,16 @@ TEST_CASE("the kernel tells how a reaped process ended, where it can") {
   ::waitpid(pid, nullptr, 0);
   const auto status = process->exit_status(test::in(20s));
   if (status) CHECK(status->shell_code() == 7);  // Linux 6.15 and later
+}
+
+TEST_CASE("a command that runs on after the deadline is killed") {
+  const os::Execution sleeper{"/bin/sleep", {"sleep", "1000"}, {}};
+  CHECK_FALSE(os::run(sleeper, test::in(10ms)));
+  CHECK(::waitpid(-1, nullptr, WNOHANG) == -1);  // reaped
+  const auto status = os::run({"/bin/sh", {"sh", "-c", "cat; exit 3"}, {}}, test::in(20s));
+  REQUIRE(status);
+  CHECK(status->shell_code() == 3);
+  CHECK_THROWS_AS(os::run({"/nowhere", {"nowhere"}, {}}, test::in(20s)), os::ExecError);
 }
 
 TEST_CASE("poll time-outs are rounded up, never negative but for none") {

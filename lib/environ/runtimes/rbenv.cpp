@@ -1,5 +1,5 @@
 // rbenv, with its gemset plugin.
-#include <fmt/core.h>
+#include <algorithm>
 
 #include "lib/environ/runtimes/xenv.h"
 
@@ -25,18 +25,23 @@ void undo(Edit& edit, const Places& places) {
   }
 }
 
-/// The gemset's folder first, then rbenv's own. A name that starts with a dot is a folder of the
-/// project.
+/// The gemsets' folders in their order, the global one last, then rbenv's own.
 void enter(Edit& edit, const Installation& installation) {
+  std::vector<std::string> homes;
+  std::vector<std::string> names = installation.gemsets;
+  if (!names.empty() && names.back() == kWithoutGlobal) {
+    names.pop_back();
+  } else if (!names.empty() && std::find(names.begin(), names.end(), "global") == names.end()) {
+    names.emplace_back("global");
+  }
   std::vector<std::string> path;
-  if (!installation.gemset.empty()) {
-    const std::string home =
-        installation.gemset.starts_with('/')
-            ? installation.gemset
-            : fmt::format("{}/gemsets/{}", installation.prefix, installation.gemset);
-    edit.set("GEM_HOME", home);
-    edit.set("GEM_PATH", fmt::format("{}:{}/gemsets/global", home, installation.prefix));
-    path.push_back(home + "/bin");
+  for (const auto& name : names) {
+    homes.push_back(name.starts_with('/') ? name : installation.prefix + "/gemsets/" + name);
+    path.push_back(homes.back() + "/bin");
+  }
+  if (!homes.empty()) {
+    edit.set("GEM_HOME", homes[0]);
+    edit.set("GEM_PATH", join_list(homes));
   }
   path.push_back(installation.prefix + "/bin");
   edit.prepend("PATH", path);

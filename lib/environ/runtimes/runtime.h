@@ -23,13 +23,16 @@ struct Places {
   Block inherited;   ///< the environment as it came: where a manager was told to live
 };
 
+/// In a list of gemsets: the one called "global" does not belong to it.
+constexpr std::string_view kWithoutGlobal = "-global";
+
 /// A version that was found.
 struct Installation {
   Language language = Language::ruby;
-  std::string version;  ///< the folder's name: "3.1.2", "ruby-3.1.2", "v18.1.0"
-  std::string prefix;   ///< the folder with bin/
-  std::string root;     ///< the manager's folder
-  std::string gemset;   ///< rvm's and rbenv-gemset's; empty for none
+  std::string version;               ///< the folder's name: "3.1.2", "ruby-3.1.2", "v18.1.0"
+  std::string prefix;                ///< the folder with bin/
+  std::string root;                  ///< the manager's folder
+  std::vector<std::string> gemsets;  ///< rvm's one, rbenv-gemset's list; see Wanted
 };
 
 struct Runtime {

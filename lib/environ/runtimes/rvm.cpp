@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "lib/environ/runtimes/runtime.h"
 #include "lib/environ/small_file.h"
+#include "lib/environ/version.h"
+#include "lib/os/error.h"
 
 namespace drover::environ {
 namespace {
@@ -124,11 +127,18 @@ std::optional<Environment> read_environment(const std::string& path, const Insta
   return environment;
 }
 
+/// "ruby-3.1.2@gemset": the name of its folders and files.
+std::string id_of(const Installation& ruby) {
+  if (ruby.gemsets.empty()) return ruby.version;
+  if (!is_gemset_name(ruby.gemsets[0]))
+    throw Error::because(EBADMSG, "use gemset", ruby.gemsets[0], "rvm has no gemset like that");
+  return ruby.version + "@" + ruby.gemsets[0];
+}
+
 /// The same values by the layout.
 Environment environment_of_layout(const Installation& ruby) {
   const std::string global = ruby.root + "/gems/" + ruby.version + "@global";
-  const std::string home =
-      ruby.root + "/gems/" + ruby.version + (ruby.gemset.empty() ? "" : "@" + ruby.gemset);
+  const std::string home = ruby.root + "/gems/" + id_of(ruby);
   Environment environment;
   environment.variables = {{"GEM_HOME", home},
                            {"GEM_PATH", home == global ? home : home + ":" + global},
@@ -143,8 +153,7 @@ Environment environment_of_layout(const Installation& ruby) {
 }
 
 void enter(Edit& edit, const Installation& ruby) {
-  const std::string id = ruby.version + (ruby.gemset.empty() ? "" : "@" + ruby.gemset);
-  const std::string file = ruby.root + "/environments/" + id;
+  const std::string file = ruby.root + "/environments/" + id_of(ruby);
   struct stat st {};
   const bool exists = ::stat(file.c_str(), &st) == 0;
   auto environment = read_environment(file, ruby);
