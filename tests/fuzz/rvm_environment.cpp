@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Choice choice;
   choice.kind = Choice::Kind::installed;
   choice.runtime = find_runtime("rvm");
-  choice.installation = {Language::ruby, "ruby-3.1.2", root + "/rubies/ruby-3.1.2", root, ""};
+  choice.installation = {Language::ruby, "ruby-3.1.2", root + "/rubies/ruby-3.1.2", root, {}};
   enter(edit, choice);
   if (block.has("LD_PRELOAD") || block.has("RUBYOPT") || !block.has("PATH")) std::abort();
   return 0;
