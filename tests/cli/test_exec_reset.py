@@ -47,10 +47,12 @@ def bundle(site):
 
 
 def test_rbenv(site, rbenv):
+    """scenario 1"""
     assert residue(site, polluted_by(site, *rbenv, least=5)) == {}
 
 
 def test_rbenv_in_rbenv_in_rbenv(site, rbenv):
+    """scenario 3"""
     polluted = polluted_by(site, *rbenv)
     for _ in range(2):
         polluted = polluted_by(site, *rbenv, env=polluted)
@@ -59,6 +61,7 @@ def test_rbenv_in_rbenv_in_rbenv(site, rbenv):
 
 
 def test_bundle(site, bundle):
+    """scenario 4"""
     assert residue(site, polluted_by(site, *bundle, least=8)) == {}
 
 
@@ -72,7 +75,7 @@ def test_bundle_in_rbenv_twice(site, rbenv, bundle):
 
 
 def test_ruby_with_setup_in_rubyopt_of_a_deleted_release(site, bundle):
-    """The most dangerous leak: with it no ruby starts any more."""
+    """scenario 10: The most dangerous leak: with it no ruby starts any more."""
     polluted = polluted_by(site, *bundle)
     shutil.rmtree(site.app)
     site.app.mkdir()
@@ -82,6 +85,7 @@ def test_ruby_with_setup_in_rubyopt_of_a_deleted_release(site, bundle):
 
 
 def test_direnv(site):
+    """scenario 8"""
     needs("direnv")
     (site.app / ".envrc").write_text("export FOO=bar KEPT=changed\nPATH_add bin\nunset LANG\n")
     allowed = site.run("direnv", "allow", ".")
@@ -92,6 +96,7 @@ def test_direnv(site):
 @pytest.mark.parametrize("damage", ["", "AAAA", "x" * 70000, "eJwrSS0uAQAEXQHB", "!!!!"])
 @pytest.mark.parametrize("name", ["DIRENV_DIFF", "__MISE_DIFF"])
 def test_damaged_record_of_a_tool(site, name, damage):
+    """scenario 8"""
     polluted = {**site.clean, name: damage}
     assert residue(site, polluted) == {}
     shown = site.drover_exec("--explain", *NONE, "true", env=polluted)
@@ -99,6 +104,7 @@ def test_damaged_record_of_a_tool(site, name, damage):
 
 
 def test_virtual_environment(site):
+    """scenario 7"""
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / "venv"], check=True)
     activate = ("bash", "-c", f'. {site.app}/venv/bin/activate; exec "$@"', "bash")
     polluted = polluted_by(site, *activate, least=2)
@@ -106,6 +112,7 @@ def test_virtual_environment(site):
 
 
 def test_virtual_environment_in_rbenv(site, rbenv):
+    """scenario 7"""
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / "venv"], check=True)
     activate = ("bash", "-c", f'. {site.app}/venv/bin/activate; exec "$@"', "bash")
     assert residue(site, polluted_by(site, *activate, env=polluted_by(site, *rbenv))) == {}
@@ -170,7 +177,26 @@ def asdf(home):
     }  # fmt: skip
 
 
-MANAGERS = {"rvm": rvm, "chruby": chruby, "nvm": nvm, "pyenv": pyenv, "conda": conda, "asdf": asdf}
+def rbenv_gemset(home):
+    """Its GEM_PATH ends with a folder outside of rbenv."""
+    version = f"{home}/.rbenv/versions/3.1.2"
+    one = f"{version}/gemsets/one"
+    return {
+        "RBENV_VERSION": "3.1.2", "RBENV_DIR": "/srv/app", "RBENV_GEMSET_ALREADY": "yes",
+        "GEM_HOME": one, "GEM_PATH": f"{one}:{version}/gemsets/global:/var/lib/gems/3.1.0",
+        "PATH": f"{one}/bin:{version}/gemsets/global/bin:{version}/bin:",
+    }  # fmt: skip
+
+
+def virtualenv(home):
+    folder = f"{home}/app/venv"
+    return {"VIRTUAL_ENV": folder, "VIRTUAL_ENV_PROMPT": "venv", "PKG_CONFIG_PATH": f"{folder}/lib/pkgconfig",
+            "TCL_LIBRARY": f"{folder}/lib/tcl8.6", "TK_LIBRARY": f"{folder}/lib/tk8.6", "PS1": "(venv) $ ",
+            "PATH": f"{folder}/bin:"}  # fmt: skip
+
+
+MANAGERS = {"rvm": rvm, "chruby": chruby, "nvm": nvm, "pyenv": pyenv, "conda": conda, "asdf": asdf,
+            "rbenv-gemset": rbenv_gemset, "virtualenv": virtualenv}  # fmt: skip
 
 
 def activated(site, manager, env=None, **options):
@@ -183,6 +209,7 @@ def activated(site, manager, env=None, **options):
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_manager_by_its_tables(site, manager):
+    """scenario 3 to 7"""
     assert residue(site, activated(site, manager)) == {}
 
 
@@ -192,12 +219,24 @@ def test_managers_in_each_other(site, outer, inner):
     assert residue(site, activated(site, inner, env=activated(site, outer))) == {}
 
 
+def test_gemset_that_changes_between_generations(site):
+    """scenario 3: the plugin itself would stay with the first one."""
+    prefix = site.rbenv("3.1.2") / "versions/3.1.2"
+    (site.app / ".ruby-version").write_text("3.1.2")
+    (site.app / ".rbenv-gemsets").write_text("two")
+    found = site.environment_of("--ruby", "auto", "--", env=activated(site, "rbenv-gemset"))
+    assert found["GEM_PATH"] == f"{prefix}/gemsets/two:{prefix}/gemsets/global"
+    assert "/gemsets/one" not in "".join(found.values())
+
+
 def test_rvm_gemset_and_bundle(site, bundle):
+    """scenario 4"""
     polluted = activated(site, "rvm", gemset="@app")
     assert residue(site, polluted_by(site, *bundle, env=polluted)) == {}
 
 
 def test_chruby_keeps_a_gem_path_of_the_users(site):
+    """scenario 5"""
     clean = {**site.clean, "GEM_PATH": "/pre"}
     polluted = activated(site, "chruby", env=clean, options="-W1")
     polluted["GEM_PATH"] += ":/pre"
@@ -206,6 +245,7 @@ def test_chruby_keeps_a_gem_path_of_the_users(site):
 
 
 def test_chruby_whose_root_variable_was_lost(site):
+    """scenario 6"""
     polluted = activated(site, "chruby")
     del polluted["RUBY_ROOT"]
     found = site.environment_of(*NONE, env=polluted)
@@ -214,6 +254,7 @@ def test_chruby_whose_root_variable_was_lost(site):
 
 
 def test_operators_own_settings_survive(site):
+    """scenario 9"""
     docker = {
         **site.clean, "GEM_HOME": "/usr/local/bundle", "BUNDLE_APP_CONFIG": "/usr/local/bundle",
         "BUNDLE_WITHOUT": "development", "BUNDLE_PATH": "/x", "RUBY_VERSION": "3.2.2", "RUBYOPT": "-W0 --yjit",
@@ -224,11 +265,13 @@ def test_operators_own_settings_survive(site):
 
 
 def test_only_bundlers_own_words_leave_rubyopt(site):
+    """scenario 10"""
     polluted = {**site.clean, "RUBYOPT": "-W0 -r/x/bundler/setup --yjit"}
     assert site.environment_of(*NONE, env=polluted)["RUBYOPT"] == "-W0 --yjit"
 
 
 def test_old_paths_in_what_bundler_saved(site):
+    """scenario 11"""
     polluted = {
         **site.clean, "BUNDLE_BIN_PATH": "/x", "PATH": "/nowhere",
         "BUNDLER_ORIG_PATH": f"{site.home}/.rbenv/versions/3.1.2/bin:{site.clean['PATH']}",
@@ -241,7 +284,7 @@ def test_old_paths_in_what_bundler_saved(site):
 
 
 def test_bundler_that_switches_its_version_keeps_it(site):
-    """Taken away, Bundler would execute itself again for ever."""
+    """scenario 24: Taken away, Bundler would execute itself again for ever."""
     switching = {**site.clean, "BUNDLER_VERSION": "2.3.15", "RUBYOPT": "-rbundler/setup"}
     assert site.environment_of(*NONE, env=switching)["BUNDLER_VERSION"] == "2.3.15"
 
@@ -254,10 +297,12 @@ def test_bundler_that_switches_its_version_keeps_it(site):
     ("/a\nb:/usr/bin", "/a\nb:/usr/bin"),
 ])  # fmt: skip
 def test_path_is_safe(site, path, wanted):
+    """scenario 36"""
     assert site.environment_of(*NONE, env={**site.clean, "PATH": path})["PATH"] == wanted
 
 
 def test_long_path(site):
+    """scenario 36"""
     path = ":".join(f"/folder/{number}" for number in range(5000)) + ":/usr/bin"
     assert site.environment_of(*NONE, env={**site.clean, "PATH": path})["PATH"] == path
 
@@ -271,6 +316,7 @@ def test_protocol_of_the_servers_is_untouched(site):
 
 
 def test_twice_is_once(site, rbenv, bundle):
+    """scenario 14"""
     polluted = polluted_by(site, *rbenv, *bundle)
     once = site.environment_of(*NONE, env=polluted)
     assert site.environment_of(*NONE, env=once) == once

@@ -93,7 +93,7 @@ def of_release(server, name):
 
 @pytest.mark.parametrize("hook", ["--print-hook", "drover.py"])
 def test_two_reloads_under_load(processes, hook):
-    """Each takes the new release and its virtual environment; the old release is gone by then."""
+    """scenario 20: Each takes the new release and its virtual environment; the old release is gone by then."""
     needs("gunicorn", "wrk")
     printed = processes.run("drover-exec", "--print-hook", "gunicorn").stdout
     server = Deployed(processes, printed if hook == "--print-hook" else LIBRARY)
@@ -113,7 +113,7 @@ def test_two_reloads_under_load(processes, hook):
 
 
 def test_without_a_hook_it_stays_behind(processes):
-    """The control: the new code in the old virtual environment, until that is deleted."""
+    """scenario 20: The control: the new code in the old virtual environment, until that is deleted."""
     needs("gunicorn")
     server = Deployed(processes)
     old = server.release("1")

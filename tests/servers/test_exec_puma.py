@@ -39,15 +39,6 @@ ruby = "auto"
 {more}[env]
 WRAPPER_OF = "{release}"
 """ + MANUAL
-# The same without the old ruby's part in the restart.
-RESTART_CMD = """#!{program}
-ruby = "auto"
-{more}[env]
-WRAPPER_OF = "{release}"
-#!ruby
-ARGV.unshift("--restart-cmd", ENV["DROVER_WRAPPER"]) unless ARGV.include?("--restart-cmd")
-load Gem.bin_path("puma", "puma")
-"""
 PLAIN = """#!{program}
 ruby = "auto"
 command = ["puma"]
@@ -66,7 +57,7 @@ class Deployed(Puma):
         self.pidfile = self.releases.shared / "puma.pid"
         self.workers = workers
         self.program = shutil.which("drover-exec", path=processes.environment["PATH"])
-        self.wrapper = {"polyglot": POLYGLOT, "--restart-cmd": RESTART_CMD}.get(form, PLAIN)
+        self.wrapper = POLYGLOT if form == "polyglot" else PLAIN
         hook = processes.run("drover-exec", "--print-hook", "puma").stdout
         self.hook = hook if form == "restart_command" else ""
         self.rbenv = processes.folder / ".rbenv"
@@ -114,7 +105,7 @@ def forms(*workers):
     """Each form with these numbers of workers."""
     return [
         pytest.param((form, number), id=f"{form}-{number}")
-        for form in ("polyglot", "--restart-cmd", "restart_command") for number in workers
+        for form in ("polyglot", "restart_command") for number in workers
     ]  # fmt: skip
 
 
@@ -126,7 +117,7 @@ def server(request, processes):
 
 @pytest.mark.parametrize("server", forms(0, 2), indirect=True)
 def test_two_restarts_under_load(server):
-    """Each by the new release's wrapper, with its ruby and its bundle; no request fails."""
+    """scenario 18: Each by the new release's wrapper, with its ruby and its bundle; no request fails."""
     old = server.release("1", "3.1.2")
     server.begin()
     assert server.says() == {"release": "1", "ruby": f"{server.rbenv}/versions/3.1.2/bin",
@@ -145,15 +136,34 @@ def test_two_restarts_under_load(server):
     server.end()
 
 
-@pytest.mark.parametrize("server", forms(0), indirect=True)  # fmt: skip
-def test_a_dozen_restarts(server):
-    """The guard against wrappers that execute themselves takes no restart for one: its pid is the same."""
+def environment(pid):
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        entries = file.read().split(b"\0")
+    of_the_moment = (b"PUMA_INHERIT_", b"DROVER_DEPTH=", b"WRAPPER_OF=")
+    return [entry for entry in entries if entry and not entry.startswith(of_the_moment)]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("server", forms(0), indirect=True)
+def test_fifty_generations_under_load(server):
+    """scenario 2: no request fails, and the environment of generation 50 is that of generation 2. The guard against
+    wrappers that execute themselves takes none for one, though the process is the same all the time."""
     server.release("1", "3.1.2")
     server.begin()
-    for release in range(2, 14):
-        server.release(str(release), "3.1.2")
-        server.restart(str(release))
-        assert server.says()["wrapper"] == str(release)
+    load = Load(server)
+    seen = {}
+    for generation in range(2, 51):
+        old = server.current.resolve()
+        ruby = "3.1.10" if generation % 2 == 0 else "3.1.2"
+        server.release(str(generation), ruby)
+        shutil.rmtree(old)
+        server.restart(str(generation))
+        seen[generation] = environment(server.master())
+        assert server.says() == {"release": str(generation), "ruby": f"{server.rbenv}/versions/{ruby}/bin",
+                                 "gemfile": f"{server.current}/Gemfile", "wrapper": str(generation)}  # fmt: skip
+    done, failed, words = load.finish()
+    assert failed == 0 and done > 0, words
+    assert seen[50] == seen[2]
     server.end()
 
 

@@ -106,7 +106,7 @@ def environment(pid):
 
 @pytest.mark.parametrize("pwd", ["from a shell", "without PWD"])
 def test_new_release_and_ruby(server, pwd):
-    """The old release is deleted before the reload. Without PWD it starts as from systemd."""
+    """scenario 15, 16: The old release is deleted before the reload. Without PWD it starts as from systemd."""
     old = server.release("1", "3.1.2")
     server.begin({"PWD": str(server.current)} if pwd == "from a shell" else {})
     first = server.says()
@@ -124,7 +124,7 @@ def test_new_release_and_ruby(server, pwd):
 
 @pytest.mark.timeout(600)
 def test_fifty_generations_under_load(server):
-    """No request fails, and the environment of generation 50 is that of generation 2."""
+    """scenario 2: No request fails, and the environment of generation 50 is that of generation 2."""
     server.release("1", "3.1.2")
     server.begin()
     load = Load(server)
@@ -143,7 +143,7 @@ def test_fifty_generations_under_load(server):
 
 
 def test_the_classic_script_stays_behind(server):
-    """The control: what drover-exec is for."""
+    """scenario 15: The control: what drover-exec is for."""
     needs("rbenv")
     old = server.release("1", "3.1.2", CLASSIC)
     server.begin({"PWD": str(server.current)})
@@ -158,7 +158,7 @@ def test_the_classic_script_stays_behind(server):
 
 
 def test_broken_wrapper_of_the_next_release(server):
-    """A version that is not there: one clear line in the log, and the old master serves on."""
+    """scenario 22: A version that is not there: one clear line in the log, and the old master serves on."""
     server.release("1", "3.1.2")
     server.begin()
     before = server.master()
