@@ -6,6 +6,7 @@
 #include "lib/cli/program.h"
 #include "lib/environ/logical_path.h"
 #include "lib/environ/plan.h"
+#include "lib/environ/release.h"
 #include "lib/environ/trust.h"
 #include "lib/os/users.h"
 #include "tools/exec_hooks.h"
@@ -67,7 +68,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(cli::not_empty());
   app.add_option("--print-hook", arguments.hook, "Print what SERVER's configuration needs")
       ->type_name("SERVER");
-  app.add_flag("--json", arguments.style.json, "With --explain: write one JSON object");
+  app.add_flag("--json", arguments.style.json, "With --explain: write one JSON object")
+      ->needs(explain);
   app.add_flag("--show-secrets", arguments.style.secrets, "Do not mask what looks like a secret");
   explain->excludes(diff)->excludes(check);
   diff->excludes(check);
@@ -83,10 +85,14 @@ void add_options(CLI::App& app, Arguments& arguments) {
 
 /// Before anything else is read: what a wrong command line exits with depends on it.
 bool asks_to_show(int argc, char** argv) {
-  for (int at = 1; at < argc && argv[at][0] == '-' && std::string_view(argv[at]) != "--"; ++at)
+  for (int at = 1; at < argc && argv[at][0] == '-' && std::string_view(argv[at]) != "--"; ++at) {
+    const std::string_view word = argv[at];
     for (const std::string_view mode :
          {"--explain", "--check", "--diff", "--import", "--print-hook"})
-      if (std::string_view(argv[at]).starts_with(mode)) return true;
+      if (word.starts_with(mode)) return true;
+    for (const std::string_view with_value : {"--ruby", "--python", "--node", "--app"})
+      if (word == with_value) ++at;
+  }
   return false;
 }
 
@@ -117,11 +123,15 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   return true;
 }
 
+std::string home_of(const environ::Block& environment, uid_t user) {
+  const std::string named = environment.value("HOME");
+  return named.starts_with('/') ? named : os::home_of(user);
+}
+
 environ::Caller caller_of_now() {
   environ::Caller caller;
   caller.environment = environ::Block(::environ);
-  caller.home = caller.environment.value("HOME");
-  if (!caller.home.starts_with('/')) caller.home = os::home_of(::geteuid());
+  caller.home = home_of(caller.environment, ::geteuid());
   caller.folder = environ::logical_folder(caller.environment);
   caller.pid = ::getpid();
   return caller;
@@ -133,6 +143,8 @@ environ::Plan plan_of_command(environ::Wrapper wrapper, const std::vector<std::s
   wrapper.folder = "keep";
   wrapper.app =
       wrapper.app.empty() ? caller.folder : environ::logical_path(wrapper.app, caller.folder);
+  if (wrapper.app.empty() || ::access((wrapper.app + "/.").c_str(), X_OK) != 0)
+    throw Error(wrapper.app.empty() ? ENOENT : errno, "use folder", wrapper.app);
   for (auto* setting : {&wrapper.ruby, &wrapper.python, &wrapper.node})
     if (setting->value.empty()) *setting = {"detect", "default"};
   return environ::make_plan(wrapper, words, caller);
@@ -159,15 +171,22 @@ int run(int argc, char** argv) {
   if (!read_arguments(argc, argv, arguments)) return cli::kDone;
   if (arguments.hook) return print_hook(*arguments.hook);
   environ::Caller caller = caller_of_now();
-  if (arguments.script) return exec::import_script(*arguments.script, std::move(caller));
+  if (arguments.script)
+    return exec::import_script(*arguments.script, caller, arguments.wrapper.insecure_paths);
   if (arguments.diff) {
     caller.environment = exec::environment_of(*arguments.diff);
-    caller.home = caller.environment.value("HOME");
+    caller.home = home_of(caller.environment, exec::owner_of(*arguments.diff));
   }
   environ::Plan plan = arguments.prefix
                            ? plan_of_command(arguments.wrapper, arguments.words, caller)
                            : plan_of_wrapper(arguments, caller);
   if (arguments.diff) {
+    if (!arguments.prefix && caller.environment.value("DROVER_WRAPPER") != plan.wrapper)
+      cli::say(
+          cli::Level::warning,
+          fmt::format("process {} was not started by '{}' and will not execute it in a reload: "
+                      "stop and start it once",
+                      *arguments.diff, plan.wrapper));
     const std::string text = exec::diff(caller.environment, plan.environment, arguments.style);
     fmt::print("{}", text);
     return text.empty() ? cli::kDone : cli::kNo;

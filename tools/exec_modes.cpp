@@ -8,12 +8,14 @@
 
 #include "lib/cli/exit_codes.h"
 #include "lib/cli/message.h"
-#include "lib/environ/capture.h"
 #include "lib/environ/command.h"
+#include "lib/environ/import.h"
 #include "lib/environ/logical_path.h"
-#include "lib/environ/reset.h"
+#include "lib/environ/trust.h"
 #include "lib/flock/hold.h"
+#include "lib/flock/lock_file.h"
 #include "lib/os/fd.h"
+#include "lib/os/process.h"
 #include "lib/os/procfs.h"
 #include "lib/os/spawn.h"
 
@@ -38,18 +40,35 @@ void hold(environ::Plan& plan) {
   (void)held.fd.release();  // the command's
 }
 
+/// Whether the interpreter in the first line of a script is there.
+void look_at_interpreter(const std::string& script) {
+  const std::string line = environ::interpreter_line(script);
+  const std::string interpreter = line.substr(0, line.find_first_of(" \t"));
+  if (!line.empty() && ::access(interpreter.c_str(), X_OK) != 0)
+    throw Error(errno, "run interpreter", interpreter, fmt::format("of '{}'", script));
+}
+
+/// Whether the lock file could be taken, without making or locking it.
+void look_at_lock(const std::string& lock) {
+  const std::string folder = os::split_path(lock).first;
+  if (flock::LockFile::open(lock)) return;
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) throw Error(errno, "make a lock file in", folder);
+}
+
 /// What can be seen without running anything.
 void look(const environ::Plan& plan) {
   (void)plan.environment.strings();
-  if (!plan.folder.empty() && ::access(plan.folder.c_str(), X_OK) != 0)
+  if (!plan.wrapper.empty()) {
+    if (::access(plan.wrapper.c_str(), X_OK) != 0)
+      throw Error(errno, "execute", plan.wrapper, "a reload executes it again: chmod +x");
+    look_at_interpreter(plan.wrapper);
+  }
+  if (!plan.folder.empty() && ::access((plan.folder + "/.").c_str(), X_OK) != 0)
     throw Error(errno, "change to folder", plan.folder);
-  const std::string folder = os::split_path(plan.lock).first;
-  if (!plan.lock.empty() && ::access(folder.c_str(), X_OK) != 0)
-    throw Error(errno, "make a lock file in", folder);
-  const std::string line = environ::interpreter_line(plan.program);
-  const std::string interpreter = line.substr(0, line.find_first_of(" \t"));
-  if (!line.empty() && ::access(interpreter.c_str(), X_OK) != 0)
-    throw Error(errno, "run interpreter", interpreter, fmt::format("of '{}'", plan.program));
+  if (!plan.lock.empty()) look_at_lock(plan.lock);
+  look_at_interpreter(plan.program);
+  if (!environ::has_format(plan.program))
+    throw Error(ENOEXEC, "run", plan.program, "a script begins with #!");
 }
 
 }  // namespace
@@ -64,8 +83,9 @@ void become(environ::Plan& plan) {
   } catch (const os::ExecError& error) {
     const std::string line = environ::interpreter_line(plan.program);
     if (error.err() != ENOENT || line.empty()) throw;
-    throw os::ExecError(EACCES, plan.program,
-                        fmt::format("its first line asks for '{}', which is not there", line));
+    throw os::ExecError::because(
+        EACCES, plan.program,
+        fmt::format("its first line asks for '{}', which is not there", line));
   }
 }
 
@@ -82,31 +102,37 @@ void say_steps(const environ::Plan& plan, const Style& style) {
 int check(const environ::Plan& plan) {
   look(plan);
   for (const auto& words : plan.checks) {
-    const auto status = os::run({words[0], words, plan.environment.strings()},
-                                std::chrono::steady_clock::now() + kCheckLimit);
+    const auto [status, errors] = os::try_out({words[0], words, plan.environment.strings()},
+                                              std::chrono::steady_clock::now() + kCheckLimit);
     if (!status)
       throw Error::because(ETIMEDOUT, "run", words[0],
                            fmt::format("a trial run of it took longer than {} s, and was killed",
                                        kCheckLimit.count()));
     if (status->wait_status == 0) continue;
     throw Error::because(ENOPKG, "run", words[0],
-                         fmt::format("a trial run of it {}", status->describe()));
+                         fmt::format("a trial run of it {}", status->describe()),
+                         errors.substr(0, errors.find('\n')));
   }
   say_steps(plan, {});
   return cli::kDone;
 }
 
-int import_script(const std::string& script, environ::Caller caller) {
+int import_script(const std::string& script, const environ::Caller& caller, bool insecure) {
   environ::Steps steps;
-  environ::Edit edit(caller.environment, steps);
-  environ::reset(edit, {caller.home, caller.folder, caller.environment});
-  const environ::Captured captured =
-      environ::capture(environ::logical_path(script, caller.folder), caller.folder,
-                       caller.environment, kImportLimit);
-  fmt::print("{}", as_toml(captured));
-  if (captured.umask_changed)
-    cli::say(cli::Level::warning, "the umask that it sets is not in this");
-  if (captured.folder_changed) cli::say(cli::Level::warning, "its change of folder is not in this");
+  environ::Block none;
+  environ::Edit edit(none, steps);
+  const std::string path = environ::logical_path(script, caller.folder);
+  environ::Trust(edit, insecure).check_way(path);
+  const environ::Import import = environ::import_script(
+      path, caller.folder, {caller.home, caller.folder, caller.environment}, kImportLimit);
+  fmt::print("{}", as_toml(import));
+  const auto warn = [](const std::string& text) { cli::say(cli::Level::warning, text); };
+  for (const auto& [name, value] : import.set)
+    if (shown(name, value, {}) != value)
+      warn(fmt::format("'{}' looks like a secret: better in an env_file outside of the repository",
+                       name));
+  if (import.umask_changed) warn("the umask that it sets is not in this: umask = \"...\"");
+  if (import.folder_changed) warn("its change of folder is not in this: cwd = \"...\"");
   return cli::kDone;
 }
 
@@ -114,10 +140,15 @@ environ::Block environment_of(int pid) {
   const std::string path = fmt::format("/proc/{}/environ", pid);
   errno = 0;
   const std::string text = os::read_proc(path, 4 << 20);
-  if (text.empty())
-    throw Error(errno == 0 ? ENOENT : errno, "read the environment of process",
-                std::to_string(pid));
+  const bool gone = errno == ESRCH || errno == ENOENT || !os::Process::open(pid);
+  if (text.empty() && (errno != 0 || gone))
+    throw Error(gone ? ENOENT : errno, "read the environment of process", std::to_string(pid));
   return environ::Block::from_proc(text);
+}
+
+uid_t owner_of(int pid) {
+  struct stat st {};
+  return ::stat(fmt::format("/proc/{}", pid).c_str(), &st) == 0 ? st.st_uid : ::geteuid();
 }
 
 }  // namespace drover::exec

@@ -1,6 +1,8 @@
 // What drover-exec does with a plan: carry it out, try it, show it.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "lib/environ/plan.h"
@@ -21,9 +23,11 @@ int check(const environ::Plan& plan);
 
 /// Prints the changes of a shell script as a part of a wrapper: once, for a person to read. Returns
 /// the exit code; throws Error.
-int import_script(const std::string& script, environ::Caller caller);
+int import_script(const std::string& script, const environ::Caller& caller, bool insecure);
 
 /// The environment that a process was started with. Throws Error.
 environ::Block environment_of(int pid);
+/// Whose process it is; the caller's own number when it is gone.
+uid_t owner_of(int pid);
 
 }  // namespace drover::exec

@@ -1,23 +1,27 @@
 #include "tools/exec_output.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "lib/cli/message.h"
+
 namespace drover::exec {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using cli::printable;
 using environ::Block;
 using environ::Step;
 
 bool looks_secret(std::string_view name) {
-  constexpr std::array kWords = {"SECRET",     "TOKEN",      "PASSW",        "API_KEY",    "APIKEY",
-                                 "PRIVATE",    "CREDENTIAL", "COOKIE",       "DSN",        "_KEY",
-                                 "PASSPHRASE", "AUTH",       "DROVER_STATE", "DROVER_ARGS"};
+  constexpr std::array kWords = {
+      "SECRET",       "TOKEN",       "PASSW", "API_KEY", "APIKEY",     "PRIVATE",
+      "CREDENTIAL",   "COOKIE",      "DSN",   "_KEY",    "PASSPHRASE", "AUTH",
+      "DROVER_STATE", "DROVER_ARGS", "_PASS", "PGPASS",  "_PWD"};
   std::string upper(name);
   std::transform(upper.begin(), upper.end(), upper.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
@@ -40,20 +44,6 @@ bool has_password(std::string_view value) {
   return false;
 }
 
-/// On one line, and without control characters for the terminal.
-std::string printable(std::string_view text) {
-  std::string line;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F) {
-      line += fmt::format("\\x{:02x}", byte);
-    } else {
-      line += c;
-    }
-  }
-  return line;
-}
-
 /// As a shell would need it.
 std::string quoted(const std::string& word) {
   constexpr std::string_view kPlain =
@@ -74,7 +64,10 @@ std::string command_line(const environ::Plan& plan, const Style& style) {
 
 /// A basic string of TOML. What is no UTF-8 cannot be written in one: it becomes "?".
 std::string toml_string(const std::string& text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string quoted = Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  for (auto at = quoted.find('\x7f'); at != std::string::npos; at = quoted.find('\x7f', at))
+    quoted.replace(at, 1, "\\u007f");
+  return quoted;
 }
 
 const char* kind_name(Step::Kind kind) {
@@ -142,13 +135,22 @@ std::string line_of(const Step& step, const Style& style) {
   return {};
 }
 
-std::string as_toml(const environ::Captured& captured) {
+std::string as_toml(const environ::Import& import) {
+  const auto list = [](const std::vector<std::string>& words) {
+    std::string text;
+    for (const auto& word : words)
+      text += (text.empty() ? "" : ", ") + toml_string(word);
+    return text;
+  };
   std::string text;
-  for (const auto& name : captured.unset)
-    text += (text.empty() ? "unset = [" : ", ") + toml_string(name);
-  if (!text.empty()) text += "]\n";
+  if (!import.left_out.empty())
+    text += fmt::format("# Left out, a wrapper chooses it: {}\n",
+                        printable(fmt::to_string(fmt::join(import.left_out, " "))));
+  if (!import.command.empty()) text += fmt::format("# command = [{}]\n", list(import.command));
+  if (!import.unset.empty()) text += fmt::format("unset = [{}]\n", list(import.unset));
+  if (!import.path.empty()) text += fmt::format("[path]\nprepend = [{}]\n", list(import.path));
   text += "[env]\n";
-  for (const auto& [name, value] : captured.set)
+  for (const auto& [name, value] : import.set)
     text += fmt::format("{} = {}\n", toml_string(name), toml_string(value));
   return text;
 }
@@ -159,6 +161,7 @@ std::string explain(const environ::Plan& plan, const Style& style) {
   for (const Step& step : plan.steps)
     text += printable(line_of(step, style)) + "\n";
   if (!plan.folder.empty()) text += fmt::format("in {}\n", printable(plan.folder));
+  if (plan.umask) text += fmt::format("umask {:04o}\n", *plan.umask);
   if (!plan.lock.empty()) text += fmt::format("holding {}\n", printable(plan.lock));
   return text + fmt::format("exec {}\n", printable(command_line(plan, style)));
 }

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "lib/environ/capture.h"
+#include "lib/environ/import.h"
 #include "lib/environ/plan.h"
 
 namespace drover::exec {
@@ -24,8 +24,8 @@ std::string diff(const environ::Block& before, const environ::Block& after, cons
 /// One decision on one line.
 std::string line_of(const environ::Step& step, const Style& style);
 
-/// What a script changed, as TOML for a wrapper.
-std::string as_toml(const environ::Captured& captured);
+/// What a script means, as TOML for a wrapper, with comments on what is not in it.
+std::string as_toml(const environ::Import& import);
 
 /// The value, or "<masked, N bytes>" for what by its name, or as an address with a password in it,
 /// is probably a secret.

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "lib/os/signals.h"
+
 namespace drover::cli {
 namespace {
 
@@ -60,17 +62,29 @@ const std::string& program() { return program_name; }
 void set_verbosity(Verbosity verbosity) { chosen = verbosity; }
 Verbosity verbosity() { return chosen; }
 
+std::string printable(std::string_view text) {
+  std::string line;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const auto next = static_cast<unsigned char>(at + 1 < text.size() ? text[at + 1] : 0);
+    const bool is_c1 = byte == 0xC2 && next >= 0x80 && next < 0xA0;  // U+0080 to U+009F
+    if (is_c1) {
+      line += fmt::format("\\x{:02x}\\x{:02x}", byte, next);
+      ++at;
+    } else if (byte < 0x20 || byte == 0x7F) {
+      line += fmt::format("\\x{:02x}", byte);
+    } else {
+      line += text[at];
+    }
+  }
+  return line;
+}
+
 std::string compose_line(Level level, std::string_view text, bool to_journal) {
   std::string line = to_journal ? fmt::format("<{}>", priority(level)) : "";
   line += program_name;
   line += ": ";
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F) {
-      line += c;
-    } else {
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    }
-  }
+  line += printable(text);
   line += '\n';
   return line;
 }
@@ -79,7 +93,16 @@ void say(Level level, std::string_view text) {
   if (!wanted(level)) return;
   const std::string line = compose_line(level, text, stderr_is_journal());
   if (!takes_more(level)) return;
-  while (::write(STDERR_FILENO, line.data(), line.size()) < 0 && errno == EINTR) {
+  const sigset_t pipe = os::signal_set({SIGPIPE});
+  sigset_t pending;
+  sigpending(&pending);
+  const os::BlockedSignals blocked(pipe);
+  while (::write(STDERR_FILENO, line.data(), line.size()) < 0) {
+    if (errno == EINTR) continue;
+    const timespec at_once{};
+    if (errno == EPIPE && sigismember(&pending, SIGPIPE) == 0)
+      ::sigtimedwait(&pipe, nullptr, &at_once);  // ours: nobody reads any more
+    break;
   }
 }
 

@@ -163,6 +163,8 @@ void Options::refuse_empty_values(int argc, char** argv) const {
 
 bool Options::parse(int argc, char** argv) {
   refuse_empty_values(argc, argv);
+  for (CLI::Option* option : app_.get_options())
+    if (option->get_items_expected_max() == 0) option->disable_flag_override();
   try {
     app_.parse(argc, argv);
     return true;

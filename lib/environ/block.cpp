@@ -30,14 +30,12 @@ Block Block::from_proc(std::string_view text) {
 void Block::add(std::string_view entry) {
   const auto equals = entry.find('=');
   if (equals == std::string_view::npos || equals == 0) return;
-  const auto name = entry.substr(0, equals);
-  if (!has(name)) variables_.push_back({std::string(name), std::string(entry.substr(equals + 1))});
+  variables_.emplace(entry.substr(0, equals), entry.substr(equals + 1));  // the first one stays
 }
 
 const std::string* Block::find(std::string_view name) const noexcept {
-  const auto found = std::find_if(variables_.begin(), variables_.end(),
-                                  [&](const Variable& one) { return one.name == name; });
-  return found == variables_.end() ? nullptr : &found->value;
+  const auto found = variables_.find(name);
+  return found == variables_.end() ? nullptr : &found->second;
 }
 
 std::string Block::value(std::string_view name) const {
@@ -46,17 +44,14 @@ std::string Block::value(std::string_view name) const {
 }
 
 void Block::set(std::string_view name, std::string value) {
-  const auto found = std::find_if(variables_.begin(), variables_.end(),
-                                  [&](const Variable& one) { return one.name == name; });
-  if (found == variables_.end()) {
-    variables_.push_back({std::string(name), std::move(value)});
-  } else {
-    found->value = std::move(value);
-  }
+  variables_.insert_or_assign(std::string(name), std::move(value));
 }
 
 bool Block::unset(std::string_view name) {
-  return std::erase_if(variables_, [&](const Variable& one) { return one.name == name; }) > 0;
+  const auto found = variables_.find(name);
+  if (found == variables_.end()) return false;
+  variables_.erase(found);
+  return true;
 }
 
 std::vector<std::string> Block::strings() const {

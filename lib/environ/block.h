@@ -1,6 +1,7 @@
 // An environment: names and values. Both are bytes; nothing here decodes them.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,12 +29,14 @@ class Block {
   /// Its value; empty when it is not set.
   [[nodiscard]] std::string value(std::string_view name) const;
   [[nodiscard]] bool has(std::string_view name) const noexcept { return find(name) != nullptr; }
-  /// A variable that exists keeps its place.
   void set(std::string_view name, std::string value);
   /// Whether it was there.
   bool unset(std::string_view name);
 
-  [[nodiscard]] const std::vector<Variable>& variables() const noexcept { return variables_; }
+  /// In the order of their names: what is handed on does not depend on the order that came.
+  [[nodiscard]] const std::map<std::string, std::string, std::less<>>& variables() const noexcept {
+    return variables_;
+  }
   /// What the environ(7) array of a program needs. Throws Error (E2BIG) that names the variable
   /// when one is longer than the kernel takes: 131072 bytes with its name, "=" and NUL (execve(2)).
   [[nodiscard]] std::vector<std::string> strings() const;
@@ -41,7 +44,7 @@ class Block {
  private:
   void add(std::string_view entry);
 
-  std::vector<Variable> variables_;
+  std::map<std::string, std::string, std::less<>> variables_;
 };
 
 }  // namespace drover::environ

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -41,24 +42,33 @@ std::string make_nonce() {
 
 /// Both looks are taken by the same shell, so that what a bash itself sets does not count. No
 /// variable's name is empty: "=" begins a record of ours.
-std::string shell_code(const std::string& nonce) {
-  return fmt::format(
+std::string shell_code(const std::string& nonce, Until until) {
+  const std::string look = fmt::format(
       "drover_{0}() {{ /usr/bin/env -0 >&9 && /usr/bin/printf '={0}:%s:%s:%s\\0' \"$1\" "
-      "\"$(umask)\" "
-      "\"$PWD\" >&9; }}\n"
+      "\"$(umask)\" \"$PWD\" >&9; }}\n"
       "drover_{0} before || exit 96\n"
-      "drover_script=$1\nshift\n"
+      "drover_script=$1\nshift\n",
+      nonce);
+  // In a subshell, or with redirections alone, an "exec" ends nothing.
+  const std::string stop = fmt::format(
+      "exec() {{ [ $# != 0 ] || return 0; [ \"$BASHPID\" = $$ ] || builtin exec \"$@\"\n"
+      "drover_{0} after && /usr/bin/printf '%s\\0' \"$@\" >&9 || exit 96; exit 0; }}\n",
+      nonce);
+  const std::string end = fmt::format(
       // Not "|| exit": a "set -e" in the script would mean nothing.
       ". \"$drover_script\"\n"
       "if [ $? != 0 ]; then exit 97; fi\n"
       "drover_{0} after || exit 96\nexit 0",
       nonce);
+  return look + (until == Until::exec ? stop : "") + end;
 }
 
-[[noreturn]] void become_shell(int pipe, const char* folder, const std::vector<char*>& arguments,
+[[noreturn]] void become_shell(int pipe, pid_t parent, const char* folder,
+                               const std::vector<char*>& arguments,
                                const std::vector<char*>& environment) {
   ::setpgid(0, 0);
-  if (::chdir(folder) != 0) ::_exit(98);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent || ::chdir(folder) != 0) ::_exit(98);
   const int null = ::open("/dev/null", O_RDONLY);
   if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(2, 1) < 0 ||
       (pipe == kOutput ? ::fcntl(pipe, F_SETFD, 0) : ::dup2(pipe, kOutput)) < 0)
@@ -80,14 +90,25 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
   return pointers;
 }
 
+/// Those that would end this process and leave the script to run on: but for what is ignored.
+sigset_t deadly_signals() {
+  sigset_t set = os::signal_set({});
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+    struct sigaction action {};
+    if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_IGN)
+      sigaddset(&set, number);
+  }
+  return set;
+}
+
 /// A child that sources the script, and the pipe from it.
 class Shell {
  public:
   Shell(const std::string& script, const std::string& folder, const std::string& nonce,
-        const Block& environment)
-      : script_(script) {
-    std::vector<std::string> words = {kShell, "--noprofile",     "--norc",  "-p",
-                                      "-c",   shell_code(nonce), "capture", script};
+        const Block& environment, Until until)
+      : script_(script), signals_(deadly_signals()), stopped_(os::open_signalfd(deadly_signals())) {
+    std::vector<std::string> words = {
+        kShell, "--noprofile", "--norc", "-p", "-c", shell_code(nonce, until), "capture", script};
     std::vector<std::string> variables = environment.strings();
     const auto arguments = pointers_to(words);
     const auto block = pointers_to(variables);
@@ -96,9 +117,10 @@ class Shell {
     reader_ = os::Fd(ends[0]);
     const os::Fd writer(ends[1]);
     ::fcntl(reader_.get(), F_SETFL, O_NONBLOCK);
+    const pid_t parent = ::getpid();
     pid_ = ::fork();
     if (pid_ < 0) throw Error(errno, "source", script);
-    if (pid_ == 0) become_shell(writer.get(), folder.c_str(), arguments, block);
+    if (pid_ == 0) become_shell(writer.get(), parent, folder.c_str(), arguments, block);
     ::setpgid(pid_, pid_);  // here too: who comes first does it
     process_ = os::Process::open(pid_);
     if (!process_) throw Error(errno, "watch the shell of", script);
@@ -115,13 +137,16 @@ class Shell {
   /// background may hold open for ever.
   std::string output(os::Deadline deadline) {
     for (bool open = true;;) {
-      std::array<pollfd, 2> entries = {pollfd{process_->fd(), POLLIN, 0},
-                                       pollfd{open ? reader_.get() : -1, POLLIN, 0}};
+      std::array<pollfd, 3> entries = {pollfd{process_->fd(), POLLIN, 0},
+                                       pollfd{open ? reader_.get() : -1, POLLIN, 0},
+                                       pollfd{stopped_.get(), POLLIN, 0}};
       const int count = ::poll(entries.data(), entries.size(), os::poll_timeout(deadline));
       if (count < 0 && errno != EINTR) throw Error(errno, "source", script_);
       if (count == 0)
         throw Error::because(ETIMEDOUT, "source", script_, "it took too long, and was killed");
       drain();
+      if (entries[2].revents != 0)  // it comes once the mask is back, and the group is killed
+        throw Error(EINTR, "source", script_);
       if (entries[0].revents != 0) break;
       if ((entries[1].revents & POLLHUP) != 0) open = false;  // it has closed it, and goes on
     }
@@ -160,6 +185,8 @@ class Shell {
   }
 
   std::string script_;
+  os::BlockedSignals signals_;
+  os::Fd stopped_;
   os::ReapableChildren reapable_;
   os::Fd reader_;
   pid_t pid_ = 0;
@@ -193,23 +220,25 @@ std::optional<Look> take_look(std::string_view& text, const std::string& mark) {
 bool is_the_shells(std::string_view name) {
   constexpr std::array kNames = {"_",      "SHLVL",     "PWD",           "drover_script",
                                  "OLDPWD", "SHELLOPTS", "PROMPT_COMMAND"};
-  return name.starts_with("BASH") || (name.starts_with("PS") && name.size() == 3) ||
+  return name == "BASH" || name == "BASHOPTS" || name == "BASHPID" || name.starts_with("BASH_") ||
+         (name.starts_with("PS") && name.size() == 3 && name[2] >= '0' && name[2] <= '9') ||
          std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
 }  // namespace
 
 Captured capture(const std::string& script, const std::string& folder, const Block& environment,
-                 std::chrono::milliseconds limit) {
+                 std::chrono::milliseconds limit, Until until) {
   struct stat st {};
   if (::stat(script.c_str(), &st) != 0) throw Error(errno, "source", script);
   if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, "source", script, "it is no regular file");
   Block given;
   for (const auto& [name, value] : environment.variables())
     if (!is_protocol(name) && !is_the_shells(name)) given.set(name, value);
+  given.set("PWD", folder);  // by its links, where it is the same
   const std::string nonce = make_nonce();
   const std::string text =
-      Shell(script, folder, nonce, given).output(std::chrono::steady_clock::now() + limit);
+      Shell(script, folder, nonce, given, until).output(std::chrono::steady_clock::now() + limit);
 
   std::string_view rest = text;
   const auto before = take_look(rest, "=" + nonce + ":before:");
@@ -218,6 +247,10 @@ Captured capture(const std::string& script, const std::string& folder, const Blo
     throw Error::because(EBADMSG, "source", script, "it ended the shell before its own end");
 
   Captured captured;
+  for (auto end = rest.find('\0'); end != std::string_view::npos; end = rest.find('\0')) {
+    captured.command.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(end + 1);
+  }
   for (const auto& [name, value] : after->environment.variables()) {
     const std::string* old = before->environment.find(name);
     if (!is_the_shells(name) && (old == nullptr || *old != value))

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "lib/environ/edit.h"
@@ -23,6 +22,14 @@ int why_not(const std::string& path, const std::vector<os::FileId>& not_these) {
     return ENOENT;
   if (!S_ISREG(st.st_mode)) return EACCES;
   return ::access(path.c_str(), X_OK) == 0 ? 0 : errno;
+}
+
+std::string beginning_of(const std::string& path) {
+  const os::Fd file = os::try_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  std::string text(256, '\0');
+  const ssize_t size = file ? ::read(file.get(), text.data(), text.size()) : 0;
+  text.resize(size < 0 ? 0 : static_cast<size_t>(size));
+  return text;
 }
 
 }  // namespace
@@ -45,12 +52,16 @@ std::string find_program(const std::string& name, std::string_view path, const s
   throw os::ExecError(err, name);
 }
 
+bool has_format(const std::string& path) {
+  const std::string start = beginning_of(path);
+  return start.starts_with("#!") || start.starts_with(
+                                        "\x7f"
+                                        "ELF");
+}
+
 std::string interpreter_line(const std::string& path) {
-  const os::Fd file = os::try_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  if (!file) return {};
-  std::array<char, 256> text;
-  const ssize_t size = ::read(file.get(), text.data(), text.size());
-  const std::string_view start(text.data(), size < 0 ? 0 : static_cast<size_t>(size));
+  const std::string text = beginning_of(path);
+  const std::string_view start = text;
   if (!start.starts_with("#!")) return {};
   return std::string(trimmed(start.substr(2, start.find('\n') - 2)));
 }
@@ -76,7 +87,9 @@ bool is_ruby_script(const std::string& path) {
   "gem = Gem.loaded_specs.values.find { |g| g.executables.include?(name) }; " \
   "own = gem && gem.bin_file(name); script = own if own && File.file?(own); "
 
-const char* const kFind = "name, script = ARGV; " DROVER_FIND_SCRIPT "exit !script.to_s.empty?";
+const char* const kFind = "name, script = ARGV; " DROVER_FIND_SCRIPT
+                          "abort \"'#{name}': neither the bundle nor PATH has it\" if "
+                          "script.to_s.empty?";
 
 std::vector<std::string> loading_words(const std::string& title, const std::string& name,
                                        const std::string& script) {

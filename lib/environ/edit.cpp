@@ -75,8 +75,8 @@ void Edit::unset(std::initializer_list<const char*> names) {
 
 void Edit::unset_with_prefix(std::string_view prefix, std::string_view kept) {
   std::vector<std::string> names;
-  for (const auto& variable : block_.variables())
-    if (variable.name.starts_with(prefix) && variable.name != kept) names.push_back(variable.name);
+  for (const auto& [name, value] : block_.variables())
+    if (name.starts_with(prefix) && name != kept) names.push_back(name);
   for (const auto& name : names)
     unset(std::string_view(name));
 }

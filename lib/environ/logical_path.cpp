@@ -2,9 +2,12 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <filesystem>
+#include <system_error>
 
 #include "lib/environ/edit.h"
+#include "lib/os/error.h"
 
 namespace drover::environ {
 
@@ -21,11 +24,13 @@ std::string logical_folder(const Block& environment) {
   if (named.starts_with('/') && ::stat(".", &here) == 0 && ::stat(named.c_str(), &there) == 0 &&
       os::id_of(here) == os::id_of(there))
     return normal_path(named);
-  const std::string real = os::absolute(".");
-  return real.substr(0, real.size() - 2);
+  std::error_code gone;
+  return std::filesystem::current_path(gone).string();
 }
 
 std::string logical_path(const std::string& path, const std::string& folder) {
+  if (!path.starts_with('/') && folder.empty())
+    throw Error::because(ENOENT, "find", path, "the current folder does not exist any more");
   const std::string full = normal_path(path.starts_with('/') ? path : folder + "/" + path);
   // ".." by name, if that is the same file: through a link it may not be.
   const std::string plain = std::filesystem::path(full).lexically_normal().string();

@@ -9,8 +9,7 @@
 #include <charconv>
 #include <chrono>
 
-#include "lib/environ/command.h"
-#include "lib/environ/logical_path.h"
+#include "lib/environ/launch.h"
 #include "lib/environ/record.h"
 #include "lib/environ/reset.h"
 #include "lib/environ/resolve.h"
@@ -18,17 +17,12 @@
 #include "lib/environ/variables.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
-#include "lib/os/spawn.h"
 
 namespace drover::environ {
 namespace {
 
-constexpr const char* kArguments = "DROVER_ARGS";
-constexpr size_t kLongestFirstLine = 250;
 constexpr int kDeepest = 64;
 constexpr long long kInARow = 1000;  // milliseconds
-constexpr size_t kLongestWrapper = 256 << 10;
-constexpr int kMostReleases = 10;
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
@@ -41,7 +35,9 @@ class Planner {
         block_(caller.environment),
         edit_(block_, plan_.steps),
         trust_(edit_, wrapper.insecure_paths) {
-    places_ = {caller.home, wrapper.app, where_managers_are()};
+    const Block found = where_managers_are();
+    const std::string home = found.value("HOME");
+    places_ = {home.starts_with('/') ? home : caller.home, wrapper.app, found};
   }
 
   Plan make() {
@@ -50,6 +46,8 @@ class Planner {
       plan_.folder = wrapper_.app;
     plan_.umask = wrapper_.umask;
     plan_.lock = wrapper_.lock;
+    plan_.wrapper = wrapper_.path;
+    if (!wrapper_.path.empty()) edit_.chose("application", wrapper_.app, wrapper_.path);
     clean();
     const Block base = block_;
     choose_interpreters();
@@ -60,7 +58,8 @@ class Planner {
     clean_path(edit_);
     choose_bundle();
     name_ourselves();
-    choose_command();
+    choose_command({wrapper_, arguments_, caller_, ruby_, python_, node_, bundle_}, block_, edit_,
+                   trust_, plan_);
     remember(base);
     plan_.environment = std::move(block_);
     return std::move(plan_);
@@ -76,13 +75,13 @@ class Planner {
       edit_.warn(name, "its old value is too long to be remembered for the next generation");
   }
 
-  /// The environment for finding managers: without what an earlier generation set, and with what
-  /// this wrapper sets, so that every generation finds the same.
+  /// The environment for finding managers: without what an earlier generation or a tool for
+  /// folders set, and with what this wrapper sets, so that every generation finds the same.
   [[nodiscard]] Block where_managers_are() const {
     Block block = caller_.environment;
     Steps steps;
     Edit edit(block, steps);
-    revert_record(edit);
+    revert_recorded(edit, {});
     for (const auto& [name, value] : wrapper_.env)
       block.set(name, value);
     return block;
@@ -95,8 +94,8 @@ class Planner {
   }
 
   void choose_interpreters() {
-    choose_interpreter(Language::node, wrapper_.node);
-    choose_interpreter(Language::python, wrapper_.python);
+    node_ = choose_interpreter(Language::node, wrapper_.node);
+    python_ = choose_interpreter(Language::python, wrapper_.python);
     ruby_ = choose_interpreter(Language::ruby, wrapper_.ruby);
   }
 
@@ -125,8 +124,6 @@ class Planner {
       return choice;
     }
     chosen_.push_back(language);
-    if (language != Language::ruby)
-      plan_.checks.push_back({program_of(choice), language == Language::node ? "-e" : "-c", "0"});
     return choice;
   }
 
@@ -191,7 +188,8 @@ class Planner {
                            "drover-exec started itself again and again",
                            "does the wrapper's command find another wrapper in PATH?");
     block_.set("DROVER_DEPTH", fmt::format("{}:{}:{}", caller_.pid, count + 1, now));
-    block_.set("PWD", plan_.folder.empty() ? caller_.folder : plan_.folder);
+    const std::string& folder = plan_.folder.empty() ? caller_.folder : plan_.folder;
+    if (!folder.empty()) block_.set("PWD", folder);
     if (wrapper_.path.empty()) return;
     edit_.set("DROVER_WRAPPER", wrapper_.path);
   }
@@ -210,123 +208,6 @@ class Planner {
     return ours && now_ms - numbers[2] < kInARow ? static_cast<int>(numbers[1]) : 0;
   }
 
-  std::string program_of(const Choice& choice) const {
-    const Language language = choice.installation.language;
-    if (choice.kind == Choice::Kind::system)
-      return find(language == Language::python ? "python3" : std::string(to_string(language)));
-    return interpreter_of(language, choice.installation.prefix);
-  }
-  std::string ruby_program() const { return program_of(ruby_); }
-
-  std::string find(const std::string& name) const {
-    std::vector<os::FileId> ourselves;
-    for (const std::string& path : {wrapper_.path, std::string("/proc/self/exe")})
-      if (const auto id = file_behind(path)) ourselves.push_back(*id);
-    const std::string& folder = plan_.folder.empty() ? caller_.folder : plan_.folder;
-    return find_program(name, block_.value("PATH"), folder, ourselves);
-  }
-
-  void choose_command() {
-    if (ruby_.kind != Choice::Kind::none) {
-      plan_.checks.push_back({ruby_program()});
-      if (bundle_ != Bundle::none) plan_.checks.back().emplace_back("-rbundler/setup");
-      plan_.checks.back().insert(plan_.checks.back().end(), {"-e", "0"});
-    }
-    std::vector<std::string> words = wrapper_.command;
-    const auto arguments = own_arguments();
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    if (wrapper_.command.size() > 1 && !wrapper_.path.empty())
-      block_.set(kArguments, pack_words({wrapper_.command.begin() + 1, wrapper_.command.end()}));
-    if (wrapper_.ruby_follows) {
-      run_ourselves_as_ruby();
-    } else if (words.empty() || words[0].empty()) {
-      throw Error::because(EBADMSG, "use wrapper", wrapper_.path, "it has no command");
-    } else if (bundle_ == Bundle::exec) {
-      plan_.program = ruby_program();
-      plan_.arguments = {plan_.program, "-S", "bundle", "exec"};
-      plan_.arguments.insert(plan_.arguments.end(), words.begin(), words.end());
-    } else {
-      run(words);
-    }
-    if (!wrapper_.path.empty()) trust_.check_way(plan_.program);
-    edit_.chose("command", plan_.program, wrapper_.path.empty() ? "command line" : wrapper_.path);
-  }
-
-  /// A server that executes the wrapper anew hands back all of its arguments, the wrapper's own
-  /// ones in front: those of that generation, which are remembered, as the file may be another by
-  /// now.
-  std::vector<std::string> own_arguments() const {
-    const Block& inherited = caller_.environment;
-    if (wrapper_.path.empty() || inherited.value("DROVER_WRAPPER") != wrapper_.path)
-      return arguments_;
-    const auto remembered = unpack_words(inherited.value(kArguments));
-    const bool is_prefix = remembered.size() <= arguments_.size() &&
-                           std::equal(remembered.begin(), remembered.end(), arguments_.begin());
-    if (!is_prefix) return arguments_;
-    return {arguments_.begin() + static_cast<long>(remembered.size()), arguments_.end()};
-  }
-
-  void run_ourselves_as_ruby() {
-    if (ruby_.kind == Choice::Kind::none)
-      throw Error::because(ENOPKG, "run", wrapper_.path, "the wrapper chooses no ruby",
-                           "ruby = \"auto\" or \"system\"");
-    plan_.program = ruby_program();
-    plan_.arguments = {plan_.program};
-    if (bundle_ == Bundle::setup) plan_.arguments.emplace_back("-rbundler/setup");
-    plan_.arguments.push_back(wrapper_.path);
-    plan_.arguments.insert(plan_.arguments.end(), arguments_.begin(), arguments_.end());
-    edit_.set("DROVER_STAGE2", "1");
-  }
-
-  /// A ruby script is run by the ruby that was chosen, with the bundle loaded. Everything else is
-  /// executed as it is.
-  void run(const std::vector<std::string>& words) {
-    const auto slash = words[0].rfind('/');
-    const bool by_name = slash == std::string::npos;
-    const bool in_bundle =
-        bundle_ == Bundle::setup && !(by_name && (words[0] == "bundle" || words[0] == "gem"));
-    const std::string program = find_script(words[0], in_bundle && by_name);
-    const bool own_program = is_in(program, ruby_.installation.prefix);
-    if (ruby_.kind == Choice::Kind::none || (!program.empty() && !is_ruby_script(program)) ||
-        (!in_bundle && (own_program || ruby_.kind == Choice::Kind::system) &&
-         !keeps_title(words[0]))) {
-      plan_.program = program;
-      plan_.arguments = words;
-      return;
-    }
-    plan_.program = ruby_program();
-    plan_.arguments = {plan_.program};
-    if (in_bundle) plan_.arguments.emplace_back("-rbundler/setup");
-    const bool load = keeps_title(words[0]) || (in_bundle && by_name);
-    if (load) {
-      const std::string title = keeps_title(words[0]) ? wrapper_.path : "";
-      const auto start = loading_words(title, by_name ? words[0] : "", program);
-      plan_.arguments.insert(plan_.arguments.end(), start.begin(), start.end());
-      if (in_bundle && by_name)
-        plan_.checks.push_back({plan_.program, "-rbundler/setup", "-e", kFind, words[0], program});
-    } else {
-      plan_.arguments.push_back(program);
-    }
-    plan_.arguments.insert(plan_.arguments.end(), words.begin() + 1, words.end());
-  }
-
-  /// Empty when only the bundle may have it.
-  [[nodiscard]] std::string find_script(const std::string& name, bool perhaps_in_bundle) const {
-    try {
-      return find(name);
-    } catch (const os::ExecError& error) {
-      if (!perhaps_in_bundle || error.err() != ENOENT) throw;
-      return {};
-    }
-  }
-
-  /// unicorn executes itself anew by its $0: that is to be the wrapper.
-  [[nodiscard]] bool keeps_title(const std::string& command) const {
-    const std::string name = command.substr(command.rfind('/') + 1);
-    return !wrapper_.path.empty() &&
-           (name == "unicorn" || name == "unicorn_rails" || name == "rainbows");
-  }
-
   const Wrapper& wrapper_;
   const std::vector<std::string>& arguments_;
   const Caller& caller_;
@@ -335,34 +216,9 @@ class Planner {
   Edit edit_;
   Trust trust_;
   Places places_;
-  Choice ruby_;
+  Choice ruby_, python_, node_;
   std::vector<Language> chosen_;
   Bundle bundle_ = Bundle::none;
-};
-
-Wrapper load_wrapper(const std::string& path, Edit& edit) {
-  edit.because("trust");
-  Trust trust(edit);
-  const std::string text = trust.read(path, kLongestWrapper);
-  if (std::min(text.find('\n'), text.size()) > kLongestFirstLine)
-    throw Error::because(EBADMSG, "use wrapper", path + ":1",
-                         "the kernel cuts first lines at 255 bytes, without a word");
-  trust.check_way(path);
-  return parse_wrapper(text, path);
-}
-
-/// The wrapper and its application, as their paths led to them when this was made.
-class Release {
- public:
-  explicit Release(const std::string& wrapper) { add(wrapper); }
-  void add(const std::string& path) { files_.emplace_back(path, file_behind(path)); }
-  [[nodiscard]] bool is_still_there() const {
-    return std::all_of(files_.begin(), files_.end(),
-                       [](const auto& file) { return file_behind(file.first) == file.second; });
-  }
-
- private:
-  std::vector<std::pair<std::string, std::optional<os::FileId>>> files_;
 };
 
 }  // namespace
@@ -370,27 +226,6 @@ class Release {
 Plan make_plan(const Wrapper& wrapper, const std::vector<std::string>& arguments,
                const Caller& caller) {
   return Planner(wrapper, arguments, caller).make();
-}
-
-Plan make_plan_of_file(const std::string& path, const std::vector<std::string>& arguments,
-                       const Caller& caller, bool insecure_paths) {
-  for (int tries = 0; tries < kMostReleases; ++tries) {
-    Release release(path);
-    try {
-      Steps steps;
-      Block none;
-      Edit edit(none, steps);
-      Wrapper wrapper = load_wrapper(path, edit);
-      release.add(wrapper.app);
-      wrapper.insecure_paths = wrapper.insecure_paths || insecure_paths;
-      Plan plan = make_plan(wrapper, arguments, caller);
-      plan.steps.insert(plan.steps.begin(), steps.begin(), steps.end());
-      if (release.is_still_there()) return plan;
-    } catch (const Error&) {
-      if (release.is_still_there()) throw;
-    }
-  }
-  throw Error::because(EAGAIN, "run", path, "its release was switched again and again meanwhile");
 }
 
 }  // namespace drover::environ

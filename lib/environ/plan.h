@@ -29,6 +29,7 @@ struct Plan {
   std::string folder;  ///< to change to; empty to stay
   std::optional<mode_t> umask;
   std::string lock;                              ///< to hold; empty for none
+  std::string wrapper;                           ///< what a server executes again; may be empty
   Steps steps;                                   ///< how it came to this
   std::vector<std::vector<std::string>> checks;  ///< commands that succeed when it can run
 };
@@ -39,11 +40,5 @@ struct Plan {
 /// (ELOOP); ExecError when the command is not found or not executable.
 Plan make_plan(const Wrapper& wrapper, const std::vector<std::string>& arguments,
                const Caller& caller);
-
-/// The same for the wrapper at `path`, which is read after a look at who may write to it. When a
-/// deployment switches a link in its path meanwhile, everything is done again, so that all of it is
-/// of one release. Throws Error: as above, and EAGAIN when that goes on and on.
-Plan make_plan_of_file(const std::string& path, const std::vector<std::string>& arguments,
-                       const Caller& caller, bool insecure_paths);
 
 }  // namespace drover::environ

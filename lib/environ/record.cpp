@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
 #include <optional>
 
 #include "lib/environ/protocol.h"
@@ -60,7 +61,9 @@ bool read_word(std::string_view word, Record& record) {
     if (equals == std::string_view::npos || equals == 0) return false;
     auto name = unescape(word.substr(0, equals));
     auto value = unescape(word.substr(equals + 1));
-    if (!name || !value || !is_recorded(*name) || (*name == "PATH" && value->empty())) return false;
+    if (!name || !value || !is_recorded(*name) || name->find('=') != std::string::npos ||
+        (*name == "PATH" && value->empty()))
+      return false;
     record.changed.push_back({std::move(*name), std::move(*value)});
     return true;
   }
@@ -100,17 +103,19 @@ std::string join_within_limit(std::vector<std::string> words, std::vector<std::s
   size_t size = 0;
   for (const auto& word : words)
     size += word.size() + 1;
-  while (size > kLongest) {
-    const auto longest = std::max_element(
-        words.begin(), words.end(),
-        [](const std::string& a, const std::string& b) { return a.size() < b.size(); });
-    lost.push_back(longest->substr(1, longest->find('=') - 1));
-    size -= longest->size() + 1;
-    words.erase(longest);
+  std::vector<size_t> longest(words.size());
+  std::iota(longest.begin(), longest.end(), 0U);
+  std::stable_sort(longest.begin(), longest.end(),
+                   [&](size_t a, size_t b) { return words[a].size() > words[b].size(); });
+  for (auto next = longest.begin(); size > kLongest; ++next) {
+    std::string& word = words[*next];
+    lost.push_back(word.substr(1, word.find('=') - 1));
+    size -= word.size() + 1;
+    word.clear();
   }
   std::string record;
   for (const auto& word : words)
-    record += (record.empty() ? "" : " ") + word;
+    if (!word.empty()) record += (record.empty() ? "" : " ") + word;
   return record;
 }
 

@@ -34,7 +34,7 @@ void clean_path(Edit& edit) {
   edit.set("PATH", parts.empty() ? kDefaultPath : join_list(parts));
 }
 
-void reset(Edit& edit, const Places& places) {
+void revert_recorded(Edit& edit, const Places& places) {
   // The newest first. What drover-exec hands on has no record of Bundler's, direnv's or mise's: one
   // that is there was made later. What they saved may be full of the managers' own.
   const Runtime newest = bundler();
@@ -43,6 +43,10 @@ void reset(Edit& edit, const Places& places) {
   revert_direnv(edit);
   revert_mise(edit);
   revert_record(edit);
+}
+
+void reset(Edit& edit, const Places& places) {
+  revert_recorded(edit, places);
   const auto table = runtimes();
   for (auto runtime = table.rbegin(); runtime != table.rend(); ++runtime) {
     edit.because(std::string(runtime->name));

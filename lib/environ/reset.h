@@ -15,10 +15,13 @@ namespace drover::environ {
 /// write there, without relative ones and without repetitions; never empty.
 void clean_path(Edit& edit);
 
-/// Takes back, in this order: what Bundler saved; what direnv and mise recorded; what drover-exec
-/// itself set (record.h); what each manager adds to PATH and other lists, and its variables; shell
-/// prompts and start-up files. Then clean_path(). What a user configured for himself stays, as does
-/// where a manager is installed. Doing it twice changes nothing more.
+/// Takes back what somebody recorded, the newest first: what Bundler saved, what direnv and mise
+/// recorded, what drover-exec itself set (record.h).
+void revert_recorded(Edit& edit, const Places& places);
+
+/// revert_recorded(), and then what each manager adds to PATH and other lists, and its variables;
+/// shell prompts and start-up files. Then clean_path(). What a user configured for himself stays,
+/// as does where a manager is installed. Doing it twice changes nothing more.
 void reset(Edit& edit, const Places& places);
 
 /// Leaves only what a process needs to know of its user and machine, the protocol variables, and

@@ -1,6 +1,5 @@
 #include "lib/environ/resolve.h"
 
-#include <dirent.h>
 #include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,8 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
 
+#include "lib/environ/small_file.h"
 #include "lib/environ/version.h"
 #include "lib/environ/version_file.h"
 #include "lib/os/error.h"
@@ -28,14 +27,6 @@ bool is_program(const std::string& path) {
 bool is_folder(const std::string& path) {
   struct stat st {};
   return ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), ::closedir);
-  while (const dirent* entry = dir ? ::readdir(dir.get()) : nullptr)
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  return names;
 }
 
 std::string resolve_alias(const Runtime& runtime, const std::string& root, std::string version) {
@@ -116,8 +107,8 @@ std::string list_installed(Language language, const Places& places) {
         list += fmt::format("{}{}:{}", list.empty() ? "" : " ", runtime.name, name);
     }
   }
-  return list.empty() ? fmt::format("no {} is installed by a manager that is known",
-                                    language == Language::ruby ? "ruby" : to_string(language))
+  return list.empty() ? fmt::format("no {} is installed by a manager that is known, with HOME '{}'",
+                                    to_string(language), places.home)
                       : "installed are " + list;
 }
 
@@ -168,6 +159,7 @@ std::optional<Choice> choose_local(Language language, const Places& places) {
 /// What a manager as a whole is set to.
 std::optional<Wanted> managers_default(Language language, const Runtime& runtime,
                                        const Places& places) {
+  if (runtime.home_default != nullptr) return runtime.home_default(language, places.home);
   for (const auto& root : runtime.roots(places)) {
     if (runtime.global_file != nullptr) {
       if (auto wanted = read_global_file(root + "/" + runtime.global_file)) return wanted;
@@ -218,6 +210,10 @@ Choice choose(Language language, const std::string& spec, const std::string& ori
     return {Choice::Kind::system, nullptr, installation_at(language, {}), origin};
   if (spec.starts_with('/')) return choose_prefix(language, normal_path(spec), nullptr, origin);
 
+  if (find_runtime(spec) != nullptr)
+    throw Error::because(EBADMSG, "use", spec, fmt::format("{}: that is a manager", origin),
+                         fmt::format("with what it has: \"{}:{}\"", spec,
+                                     spec == "venv" || spec == "conda" ? "FOLDER" : "VERSION"));
   const auto colon = spec.find(':');
   const Runtime* only = nullptr;
   std::string version = spec;
@@ -236,8 +232,9 @@ Choice choose(Language language, const std::string& spec, const std::string& ori
   wanted.origin = origin;
   const auto at = version.find('@');
   wanted.versions.push_back(version.substr(0, at));
+  const bool is_lts = language == Language::node && is_lts_name(version);
   if (at != std::string::npos) wanted.gemsets.push_back(version.substr(at + 1));
-  if (!is_version_name(wanted.versions[0]) ||
+  if ((!is_version_name(wanted.versions[0]) && !is_lts) ||
       (at != std::string::npos && !is_gemset_name(wanted.gemsets[0])))
     throw Error::because(EBADMSG, "use", spec, fmt::format("{}: that is no version", origin));
   return look_everywhere(language, wanted, only, places);

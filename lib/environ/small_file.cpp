@@ -1,5 +1,6 @@
 #include "lib/environ/small_file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,7 +8,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <memory>
 
+#include "lib/os/error.h"
 #include "lib/os/fd.h"
 
 namespace drover::environ {
@@ -43,6 +46,19 @@ std::optional<std::string> read_rest(int fd, size_t limit) {
       return std::nullopt;
     }
   }
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), ::closedir);
+  if (!dir && (errno == ENOENT || errno == ENOTDIR)) return names;
+  if (!dir) throw Error(errno, "list", folder);
+  errno = 0;
+  while (const dirent* entry = ::readdir(dir.get()))
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  if (errno != 0) throw Error(errno, "list", folder);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 std::string_view first_word(std::string_view text) {

@@ -32,6 +32,18 @@ bool may_begin(std::string_view before) {
          std::string_view("\r\n=[{,.").find(before[last]) != std::string_view::npos;
 }
 
+/// The offset of a character that is not ASCII behind a backslash and blanks: in such a place
+/// toml++ 3.3 takes some of them for impossible, as below.
+size_t find_stray_in_string(std::string_view text) {
+  for (auto at = text.find('\\'); at != std::string_view::npos; at = text.find('\\', at)) {
+    const auto next = text.find_first_not_of(" \t\r\n", at + 1);
+    if (next == std::string_view::npos) break;
+    if (static_cast<unsigned char>(text[next]) >= 0x80) return next;
+    at += 2;
+  }
+  return std::string_view::npos;
+}
+
 /// The offset of a character that TOML allows only in strings and comments, standing elsewhere.
 /// toml++ 3.3 takes some of them for impossible, and its behaviour is undefined then.
 size_t find_stray_character(std::string_view text) {
@@ -41,7 +53,11 @@ size_t find_stray_character(std::string_view text) {
     if (c == '#') {
       at = std::min(text.find('\n', at), text.size());
     } else if ((c == '"' || c == '\'') && may_begin(text.substr(0, at))) {
-      at = skip_string(text, at);
+      const size_t end = std::min(skip_string(text, at), text.size());
+      const size_t stray =
+          c == '"' ? find_stray_in_string(text.substr(at, end - at)) : std::string_view::npos;
+      if (stray != std::string_view::npos) return at + stray;
+      at = end;
     } else {
       ++at;
     }
@@ -60,12 +76,12 @@ toml::table parse_toml(std::string_view text, const std::string& path, const cha
         EBADMSG, tried,
         fmt::format("{}:{}", path,
                     1 + std::count(text.begin(), text.begin() + static_cast<long>(stray), '\n')),
-        "a character that is not ASCII stands outside of quotes");
+        "a character that is not ASCII stands outside of quotes, or behind a \"\\\\\"");
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
     throw Error::because(EBADMSG, tried, fmt::format("{}:{}", path, error.source().begin.line),
-                         error.description());
+                         error.description(), "values are TOML: texts stand in quotes");
   } catch (const TomlAssertion&) {
     throw Error::because(EBADMSG, tried, path, "it is no TOML");
   }

@@ -33,7 +33,7 @@ void Trust::check_one(const struct stat& st, const std::string& path, bool is_wa
   if ((st.st_mode & S_IWOTH) != 0 && !sticky_way)
     throw Error::because(EPERM, "trust", path, "everybody may write to it",
                          fmt::format("chmod o-w '{}'", path));
-  if ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0 && !sticky_way)
+  if ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0 && !sticky_way && warned_.insert(path).second)
     edit_.warn(path, "its group may write to it");
 }
 

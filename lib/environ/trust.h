@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <set>
 #include <string>
 
 #include "lib/environ/edit.h"
@@ -32,6 +33,7 @@ class Trust {
   Edit& edit_;
   unsigned user_;
   bool insecure_;
+  std::set<std::string> warned_;
 };
 
 /// Throws Error (EPERM) when the process runs with rights that its caller has not (setuid, setgid,

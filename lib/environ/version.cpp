@@ -77,12 +77,21 @@ bool is_version_name(std::string_view text) {
          });
 }
 
+bool is_lts_name(std::string_view text) {
+  return text == "lts/*" || (text.starts_with("lts/") && is_version_name(text.substr(4)));
+}
+
 bool is_gemset_name(std::string_view text) {
   return is_version_name(text) && text.find_first_of(":@") == std::string_view::npos;
 }
 
 bool is_same_version(std::string_view wanted, std::string_view installed) {
   return wanted == installed || bare(wanted) == bare(installed);
+}
+
+std::optional<std::string> highest(const std::vector<std::string>& installed) {
+  const auto found = std::max_element(installed.begin(), installed.end(), is_older);
+  return found == installed.end() ? std::nullopt : std::optional(*found);
 }
 
 std::optional<std::string> best_match(std::string_view wanted,

@@ -46,11 +46,6 @@ std::string_view without_comment(std::string_view line) {
   return trimmed(line.substr(0, line.find('#')));
 }
 
-/// nvm's names for the long-term releases are the only ones with a slash.
-bool is_lts_name(std::string_view word) {
-  return word == "lts/*" || (word.starts_with("lts/") && is_version_name(word.substr(4)));
-}
-
 Wanted wanted_from(std::string_view word, const std::string& path, size_t line) {
   Wanted wanted;
   wanted.origin = fmt::format("{}:{}", path, line);
@@ -130,12 +125,15 @@ std::optional<Wanted> read_versions_conf(const std::string& path) {
 
 /// A Gemfile's `ruby "3.1.2"`, when it is just that: anything else would have to be run.
 std::optional<Wanted> read_gemfile(const std::string& path) {
-  const auto text = read_small_file(path, kLongestList);
-  std::string_view rest = text ? std::string_view(*text) : std::string_view();
+  const std::string text = read(path, kLongestList);
+  std::string_view rest = text;
   for (size_t number = 1; const auto line = next_line(rest); ++number) {
     auto content = without_comment(*line);
-    if (!content.starts_with("ruby ")) continue;
-    content = trimmed(content.substr(5));
+    if (content == "=begin") refuse(path, number, "drover-exec reads no long comments there");
+    if (!content.starts_with("ruby") || content.find_first_of(" \t(") != 4) continue;
+    content = trimmed(content.substr(4));
+    if (content.starts_with('(') && content.ends_with(')'))
+      content = trimmed(content.substr(1, content.size() - 2));
     const bool is_quoted = content.size() > 2 && content.front() == content.back() &&
                            (content.front() == '"' || content.front() == '\'');
     if (!is_quoted || !is_version_name(content.substr(1, content.size() - 2)))
@@ -163,8 +161,7 @@ std::vector<std::string> read_gemsets(const std::string& folder, const std::stri
       refuse(path, 0, "that is no gemset");
     }
   }
-  if (gemsets.empty()) refuse(path, 0, "it names no gemset");
-  if (without_global) gemsets.emplace_back(kWithoutGlobal);
+  if (!gemsets.empty() && without_global) gemsets.emplace_back(kWithoutGlobal);
   return gemsets;
 }
 
@@ -198,7 +195,9 @@ std::optional<Wanted> look_in(Language language, const std::string& folder) {
   if (language != Language::ruby) return std::nullopt;
   if (exists(folder + "/.versions.conf"))
     if (auto wanted = read_versions_conf(folder + "/.versions.conf")) return wanted;
-  return read_gemfile(folder + "/Gemfile");
+  for (const char* name : {"/Gemfile", "/gems.rb"})
+    if (exists(folder + name)) return read_gemfile(folder + name);
+  return std::nullopt;
 }
 
 /// A folder above the project's in which others can put what they like: /tmp.
@@ -222,6 +221,12 @@ std::optional<Wanted> find_version_file(Language language, const std::string& fo
     if (at == "/" || slash == std::string::npos) return std::nullopt;
     at = slash == 0 ? "/" : at.substr(0, slash);
   }
+}
+
+std::optional<Wanted> read_tool_versions_of_home(Language language, const std::string& home) {
+  const std::string path = home + "/.tool-versions";
+  if (home.empty() || !exists(path)) return std::nullopt;
+  return read_tool_versions(path, language);
 }
 
 std::optional<Wanted> read_global_file(const std::string& path) {

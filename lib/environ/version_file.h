@@ -25,6 +25,10 @@ struct Wanted {
 /// file and line, for one that is there and does not name a version: no further file is asked then.
 std::optional<Wanted> find_version_file(Language language, const std::string& folder);
 
+/// asdf's own default: .tool-versions in the home folder. Empty when there is none. Throws Error as
+/// above.
+std::optional<Wanted> read_tool_versions_of_home(Language language, const std::string& home);
+
 /// Reads the manager's own default (rbenv's "version" file). Empty when there is none. Throws Error
 /// as above.
 std::optional<Wanted> read_global_file(const std::string& path);

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "lib/environ/edit.h"
+#include "lib/environ/logical_path.h"
 #include "lib/environ/toml.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
@@ -81,6 +82,17 @@ class Reader {
     return lexical(wrapper_.app, value);
   }
 
+  /// A text is one word: it is not split as a shell would.
+  std::vector<std::string> command(const toml::node& node) const {
+    std::vector<std::string> words = texts(node);
+    if (!node.is_array() && words[0].find(' ') != std::string::npos)
+      refuse(node, "each word on its own: [\"unicorn\", \"-c\", \"unicorn.rb\"]");
+    for (const auto& word : words)
+      if (word == "$@" || word == "$*")
+        refuse(node, fmt::format("without \"{}\": the arguments follow by themselves", word));
+    return words;
+  }
+
   /// One text, or a list of them.
   std::vector<std::string> texts(const toml::node& node) const {
     if (!node.is_array()) return {text(node)};
@@ -127,15 +139,23 @@ class Reader {
     if (const auto* current = table_.get("current")) {
       // Called by the release's own path, it is known by the link's all the same.
       const std::string release = wrapper_.app;
+      std::error_code unreadable;  // not there: by its name
+      const auto real = std::filesystem::canonical(release, unreadable).string();
+      if (!unreadable) wrapper_.app = real;  // so that it is the same when it is called by the link
       wrapper_.app = path(*current);
-      if (file_.starts_with(release + "/"))
-        wrapper_.path = wrapper_.app + file_.substr(release.size());
+      const std::string by_link =
+          wrapper_.app + file_.substr(std::min(release.size(), file_.size()));
+      if (file_.starts_with(release + "/") && file_behind(by_link)) wrapper_.path = by_link;
     }
   }
 
   void read_env(const toml::node& node) {
     for (const auto& [key, value] : table(node)) {
       if (!is_variable_name(key.str())) refuse(value, "no name of a variable");
+      if (actions().contains(std::string(key.str())))
+        refuse(value, fmt::format("'{}' would be a variable here: as a key it has to stand above "
+                                  "the first line in [brackets]",
+                                  key.str()));
       wrapper_.env.push_back({std::string(key.str()), text(value)});
     }
   }
@@ -201,7 +221,7 @@ class Reader {
            const std::string value = text(node);
            w.gemfile = value == "keep" ? value : value == "current" ? "" : path(node);
          }},
-        {"command", [&](const toml::node& node) { w.command = texts(node); }},
+        {"command", [&](const toml::node& node) { w.command = command(node); }},
         {"clean",
          [&](const toml::node& node) {
            w.clean = one_of<Clean>(node, {{"reset", Clean::reset}, {"strict", Clean::strict}});

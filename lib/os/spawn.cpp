@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 
 namespace drover::os {
 namespace {
+
+constexpr size_t kMostOfErrors = 4096;
 
 std::vector<char*> arguments_of(const std::vector<std::string>& command) {
   std::vector<char*> arguments;
@@ -86,21 +89,26 @@ pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
   });
 }
 
-std::optional<ExitStatus> run(const Execution& execution, Deadline deadline) {
+Trial try_out(const Execution& execution, Deadline deadline) {
   const ReapableChildren reapable;
   const Fd null = try_open("/dev/null", O_RDONLY);
   if (!null) throw Error(errno, "open", "/dev/null");
+  const Fd errors(::memfd_create("errors", MFD_CLOEXEC));
+  if (!errors) throw Error(errno, "try", execution.program);
   const auto arguments = arguments_of(execution.arguments);
   const auto environment = arguments_of(execution.environment);
   const pid_t child = start(execution.program, [&] {
-    if (::dup2(null.get(), STDIN_FILENO) < 0) return;
+    if (::dup2(null.get(), STDIN_FILENO) < 0 || ::dup2(errors.get(), STDERR_FILENO) < 0) return;
     ::execve(execution.program.c_str(), arguments.data(), environment.data());
   });
   const auto process = Process::open(child);
   const bool ended = !process || process->wait_dead(deadline);
   if (!ended) ::kill(child, SIGKILL);
   const ExitStatus status{reap(child)};
-  return ended ? std::optional(status) : std::nullopt;
+  Trial trial{ended ? std::optional(status) : std::nullopt, std::string(kMostOfErrors, '\0')};
+  const ssize_t size = ::pread(errors.get(), trial.errors.data(), trial.errors.size(), 0);
+  trial.errors.resize(size < 0 ? 0 : static_cast<size_t>(size));
+  return trial;
 }
 
 }  // namespace drover::os

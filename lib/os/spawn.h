@@ -19,6 +19,13 @@ class ExecError : public Error {
  public:
   ExecError(int err, const std::string& command, std::string hint = {})
       : Error(err, "run", command, std::move(hint)) {}
+  /// With a reason in place of the system's text.
+  static ExecError because(int err, const std::string& command, std::string_view reason) {
+    return ExecError(Error::because(err, "run", command, reason));
+  }
+
+ private:
+  explicit ExecError(const Error& error) : Error(error) {}
 };
 
 /// Becomes the command, found in PATH as the shell finds it: same pid, descriptors, signal mask and
@@ -34,10 +41,14 @@ struct Execution {
 /// Becomes the program. Returns only by throwing ExecError.
 [[noreturn]] void execute(const Execution& execution);
 
-/// Runs it as a child, with /dev/null as its input, and returns how it ended; empty when it had not
-/// at the deadline, and was killed. Blocks. Throws ExecError when it cannot be executed, Error when
-/// the system has no room for a process.
-std::optional<ExitStatus> run(const Execution& execution, Deadline deadline);
+struct Trial {
+  std::optional<ExitStatus>
+      status;          ///< empty when it had not ended at the deadline, and was killed
+  std::string errors;  ///< the beginning of what it wrote to standard error
+};
+/// Runs it as a child, with /dev/null as its input. Blocks. Throws ExecError when it cannot be
+/// executed, Error when the system has no room for a process.
+Trial try_out(const Execution& execution, Deadline deadline);
 
 /// Starts the command as a child with the signal mask `mask`. Blocks until it was executed. Throws
 /// ExecError when it could not be, Error when the system has no room for a process.

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from support.environments import parse, site  # noqa: F401
+from conftest import needs
+from support.environments import install, parse, site  # noqa: F401
 from support.flocks import end, holds, lock_fds
 from support.processes import eventually
 
@@ -18,6 +19,64 @@ RELOADS = (  # a server that executes its wrapper again in the same process, as 
     "if left: os.execv(wrapper, [wrapper, str(left - 1)])\n"
     "print('served')\n"
 )
+
+
+ONCE_MORE = '["/bin/sh", "-c", "command -v ruby; [ $N ] || N=1 exec $DROVER_WRAPPER"]'
+
+
+def twice(site, body, env=None):
+    """What both generations print."""
+    result = site.run(site.wrapper(f"command = {ONCE_MORE}\n{body}"), env=env)
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    return first, second
+
+
+def test_home_that_the_wrapper_sets(site):
+    """Managers are looked for in the same place in each generation."""
+    other = site.folder / "other"
+    for home in (site.home, other):
+        install(home / ".rbenv/versions/3.1.2")
+    program = f"{other}/.rbenv/versions/3.1.2/bin/ruby"
+    assert twice(site, f'ruby = "3.1.2"\n[env]\nHOME = "{other}"') == (program, program)
+
+
+def test_manager_that_direnv_names(site):
+    """What a tool for folders exported for a shell counts in no generation."""
+    needs("direnv")
+    for root in (site.folder / "elsewhere", site.home / ".rbenv"):
+        install(root / "versions/3.1.2")
+    (site.app / ".envrc").write_text(f"export RBENV_ROOT={site.folder}/elsewhere\n")
+    assert site.run("direnv", "allow", ".").returncode == 0
+    path = site.wrapper(f'command = {ONCE_MORE}\nruby = "3.1.2"')
+    result = site.run("direnv", "exec", ".", path)
+    assert result.stdout.splitlines() == [f"{site.home}/.rbenv/versions/3.1.2/bin/ruby"] * 2, result.stderr
+
+
+@pytest.mark.parametrize("start", [["env", "X=1"], [], ["env", "X=1", "env"]])
+def test_arguments_of_the_wrapper_are_not_repeated(site, start):
+    """A server hands back its own arguments, not those of the programs that started it."""
+    (site.app / "say").write_text('#!/bin/sh\necho "$@"\n[ $N ] || N=1 exec $DROVER_WRAPPER "$@"\n')
+    (site.app / "say").chmod(0o755)
+    path = named(site, "server", [*start, f"{site.app}/say", "-c", "u.rb"])
+    assert site.run(path, "-D").stdout.splitlines() == ["-c u.rb -D"] * 2
+
+
+def test_link_that_is_named_relatively(site):
+    """`current` means the same when the wrapper is called by the link that it names."""
+    path = site.wrapper('current = "../../current"\ncommand = ["/bin/sh", "-c", "pwd; [ $N ] || N=1 exec $DROVER_WRAPPER"]',
+                        app=site.folder / "releases/1")  # fmt: skip
+    (site.folder / "current").symlink_to(path.parent.parent)
+    result = site.run(path, cwd=site.folder)
+    assert result.stdout.splitlines() == [f"{site.folder}/current"] * 2, result.stderr
+
+
+def test_wrapper_outside_of_the_release(site):
+    """`current` is where the application is; the wrapper keeps the path by which it can be executed again."""
+    (site.folder / "current").symlink_to(site.app)
+    body = f'current = "{site.folder}/current"\ncommand = ["/bin/sh", "-c", "pwd; echo $DROVER_WRAPPER"]'
+    path = site.wrapper(body, app=site.folder / "outside")
+    assert site.run(path, cwd=site.folder).stdout.splitlines() == [f"{site.folder}/current", str(path)]
 
 
 def named(site, name, command):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import tomllib
 
 import pytest
@@ -72,19 +73,89 @@ TAKEN = {
 def test_taken_over(site, text, wanted):
     """scenario 42"""
     assert changes(site, text) == wanted
+    if "PATH" in wanted:  # new folders of it
+        wanted = {**wanted, "path": {"prepend": [wanted["PATH"]]}}
+        del wanted["PATH"]
     assert imported(site, text) == wanted
 
 
 FAILS = {
-    "exit 0": "export A=1; exit 0", "exec": "export A=1; exec true", "exec env": "exec /usr/bin/env -0 >&9",
-    "closes 9": "export A=1; exec 9>&-", "exit 3": "exit 3", "last is false": "export A=1; false",
+    "exit 0": "export A=1; exit 0", "exit 3": "exit 3", "last is false": "export A=1; false",
     "return 1": "return 1", "set -u": 'set -u; x="$NOT_THERE"',
     "syntax": "export A=1\nif true; then\n", "binary": b"\x7fELF\0\x01\x02\xff\n\0", "kill": "kill -9 $$",
     "forged": "printf 'A=1\\0=0:after:0022:/\\0' >&9; exit 0",
     "too much": "head -c 9000000 /dev/zero >&9; exit 0",
     "missing command": "export A=1\nno-such-command-here",
-    "subshell": "printf '=:after:\\0' >&9; exec 9>/dev/null",
 }  # fmt: skip
+REPLACED = ["export A=1; exec true", "exec /usr/bin/env -0 >&9", "printf '=:after:\\0' >&9; exec 9>/dev/null",
+            "export A=1; exec 9>&-"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", REPLACED)
+def test_script_that_replaces_the_shell(site, text):
+    """scenario 42: half an environment for `source`; for --import the place where the classic script is done."""
+    path = script(site, text)
+    assert site.run(site.wrapper('source = "script"\ncommand = ["touch", "ran"]')).returncode == 125
+    assert site.drover_exec("--import", path).returncode == 0
+    assert not (site.app / "ran").exists()
+
+
+CLASSIC = """#!/bin/bash -l
+eval "$(rbenv init -)"
+export PATH="/opt/tool/bin:$HOME/.rbenv/shims:$HOME/.rbenv/versions/3.1.2/bin:$PATH"
+export RBENV_SHELL=bash RBENV_VERSION=3.1.2
+export BUNDLE_GEMFILE=/srv/app/current/Gemfile
+export RAILS_ENV=production API_TOKEN=hunter2
+(exec true)
+exec >>server.log
+cd "$HOME"
+exec bundle exec unicorn -c "the config.rb"
+"""
+
+
+def test_import_of_a_classic_script(site):
+    """Whole, with its last line: the server is not started, and what a wrapper chooses is left to it."""
+    shown = site.drover_exec("--import", script(site, CLASSIC))
+    assert shown.returncode == 0, shown.stderr
+    assert tomllib.loads(shown.stdout) == {
+        "path": {"prepend": ["/opt/tool/bin"]}, "env": {"RAILS_ENV": "production", "API_TOKEN": "hunter2"},
+    }  # fmt: skip
+    assert '# command = ["bundle", "exec", "unicorn", "-c", "the config.rb"]' in shown.stdout
+    assert "# Left out, a wrapper chooses it: BUNDLE_GEMFILE RBENV_SHELL RBENV_VERSION\n" in shown.stdout
+    assert "'API_TOKEN' looks like a secret" in shown.stderr and "hunter2" not in shown.stderr
+    assert "change of folder" in shown.stderr
+
+
+def test_names_like_the_shells_own(site):
+    text = "export DEL=$'a\\x7fb' PSK=key BASHFUL=1 PS1=prompt BASH_ENV=x"
+    assert changes(site, text) == {"DEL": "a\x7fb", "PSK": "key", "BASHFUL": "1"}
+    assert imported(site, text) == changes(site, text)
+
+
+def test_folder_by_its_link(site):
+    """The script sees the folder as the command will: a release that is pinned here is pinned for good."""
+    link = site.folder / "current"
+    link.symlink_to(site.app)
+    site.wrapper(SHOW)
+    script(site, "export ROOT=$PWD")
+    assert parse(site.run(link / "bin/server").stdout)["ROOT"] == str(link)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize("mode", ["source", "--import"])
+def test_ended_while_the_script_runs(site, processes, mode, number):
+    """The script ends with drover-exec; killed, at least its shell does."""
+    path = script(site, f"echo $$ > {site.folder}/pid; read line < pipe")
+    os.mkfifo(site.app / "pipe")
+    words = [site.wrapper(SHOW)] if mode == "source" else [site.program, "--import", path]
+    child = subprocess.Popen([str(word) for word in words], env=site.clean, cwd=site.app,
+                             preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (2, 15)])  # fmt: skip
+    written = site.folder / "pid"
+    eventually(lambda: written.exists() and written.read_text().strip(), "the script", LIMIT)
+    child.send_signal(number)
+    assert child.wait(LIMIT) == -number
+    pid = int(written.read_text())
+    eventually(lambda: not alive(pid), "its shell to end", LIMIT)
 
 
 @pytest.mark.parametrize("text", FAILS.values(), ids=FAILS.keys())

@@ -16,6 +16,8 @@ def rvm(site):
     install(root / "rubies/ruby-3.1.10")
     (root / "config").mkdir()
     (root / "environments").mkdir()
+    for gemset in ("app", "global"):
+        (root / "gems" / f"{VERSION}@{gemset}").mkdir(parents=True)
     return root
 
 
@@ -228,12 +230,73 @@ def test_rbenv_gemsets(site):
     assert front(site, prefix, "--ruby", "auto", "--")[2] == "gemsets/one:gemsets/global"
 
 
-@pytest.mark.parametrize("text", ["", "-global", "+x", "one ../two", "one two:three", "one -other"])
+@pytest.mark.parametrize("text", ["+x", "one ../two", "one two:three", "one -other"])
 def test_rbenv_gemsets_refused(site, text):
     site.rbenv("3.1.2")
     (site.app / ".ruby-version").write_text("3.1.2")
     (site.app / ".rbenv-gemsets").write_text(text)
     assert f"{site.app}/.rbenv-gemsets" in site.refused("--ruby", "auto", "--", "true")
+
+
+def test_empty_list_of_gemsets(site):
+    site.rbenv("3.1.2")
+    (site.app / ".ruby-version").write_text("3.1.2")
+    (site.app / ".ruby-gemset").write_text("")
+    assert "GEM_HOME" not in site.environment_of("--ruby", "auto", "--")
+
+
+def test_gemset_ends_with_the_rubys_own_gems(site):
+    """As with the plugin: what belongs to the ruby stays usable."""
+    prefix = site.rbenv("3.1.2") / "versions/3.1.2"
+    (prefix / "lib/ruby/gems/3.1.0").mkdir(parents=True)
+    found = site.environment_of("--ruby", "3.1.2@one", "--")
+    assert found["GEM_PATH"].endswith(f"/gemsets/global:{prefix}/lib/ruby/gems/3.1.0")
+
+
+def test_rvm_gemset_that_is_missing(site, rvm):
+    said = site.refused("--ruby", "rvm:3.1.2@typo", "--", "true")
+    assert f"there is no '{rvm}/gems/{VERSION}@typo'" in said and "gemset create" in said
+    (site.app / ".ruby-version").write_text("3.1.2")
+    (site.app / ".rbenv-gemsets").write_text(".gems")  # another plugin's
+    assert "rvm has no gemset like that" in site.refused("--ruby", "auto", "--", "true")
+
+
+def test_defaults_of_managers(site):
+    """Where no project asks: .tool-versions in the home folder, mise's global file, nvm's own aliases."""
+    asdf = install(site.home / ".asdf/installs/ruby/3.1.2")
+    (site.home / ".tool-versions").write_text("ruby 3.1.2\n")
+    assert site.chosen("ruby") == (str(asdf), f"{site.home}/.tool-versions:1")
+    mise = install(site.home / ".local/share/mise/installs/python/3.11.2", interpreter=PYTHON)
+    (site.home / ".config/mise").mkdir(parents=True)
+    (site.home / ".config/mise/config.toml").write_text('[tools]\npython = "3.11.2"\n')
+    assert site.chosen("python") == (str(mise), f"{site.home}/.config/mise/config.toml:2")
+    for version in ("v18.2.0", "v20.1.0", "v9.0.0"):
+        install(site.home / ".nvm/versions/node" / version, interpreter=NODE)
+    aliases = site.home / ".nvm/alias"
+    (aliases / "lts").mkdir(parents=True)
+    (aliases / "lts/hydrogen").write_text("v18.2.0")
+    (aliases / "lts/*").write_text("lts/hydrogen")
+    for text, version in (("node", "v20.1.0"), ("stable", "v20.1.0"), ("lts/*", "v18.2.0")):
+        (aliases / "default").write_text(text)
+        assert site.chosen("node")[0].endswith(f"/{version}"), text
+        assert site.chosen("node", f"nvm:{text}")[0].endswith(f"/{version}"), text
+
+
+def test_conda_sets_its_configured_variables(site):
+    prefix = install(site.home / "env", interpreter=PYTHON)
+    (prefix / "conda-meta").mkdir()
+    (prefix / "conda-meta/state").write_text('{"env_vars": {"FOO": "1", "LD_PRELOAD": "x", "N": 1}}')
+    found = site.environment_of("--python", f"conda:{prefix}", "--")
+    assert found["FOO"] == "1" and "LD_PRELOAD" not in found and "N" not in found
+
+
+def test_folder_of_versions_that_cannot_be_read(site):
+    """What is installed there would be taken for missing."""
+    versions = site.rbenv("3.1.2") / "versions"
+    versions.rename(site.home / "real")
+    versions.symlink_to(versions)
+    said = site.refused("--ruby", "3.1.2", "--", "true")
+    assert f"cannot list '{versions}'" in said
 
 
 def test_highest_of_several_folders(site):

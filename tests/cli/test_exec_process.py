@@ -160,7 +160,7 @@ def test_hostile_environment(site, entries, wanted):
     assert result.returncode == 0, result.stderr
     found = result.stdout.split(b"\0")[:-1]
     mine = (b"PATH=", b"PWD=", b"DROVER_", b"HOME=")
-    assert [entry for entry in found if not entry.startswith(mine)] == wanted
+    assert [entry for entry in found if not entry.startswith(mine)] == sorted(wanted, key=lambda entry: entry.split(b"=")[0])
 
 
 def test_total_that_is_too_long(site):
@@ -256,6 +256,30 @@ def test_release_that_never_stays(site):
     (site.app / "switch").write_text(switch)
     result = site.run(site.app / "bin/server", cwd=site.folder)
     assert result.returncode == 125 and "again and again" in result.stderr, result.stderr
+
+
+def test_current_folder_that_was_deleted(site):
+    """Somebody's shell, or a supervisor, still stands in the release that was removed."""
+    gone = site.folder / "gone"
+    gone.mkdir()
+    words = [site.wrapper('command = ["pwd"]'), "bin/server"]
+    script = f'cd {gone} && rmdir {gone} && exec "$@"'
+    here, there = (site.run("/bin/sh", "-c", script.replace("rmdir", "rmdir --ignore-fail-on-non-empty"), "sh", word)
+                   for word in words)  # fmt: skip
+    assert here.stdout == f"{site.app}\n", here.stderr
+    assert there.returncode != 0
+
+
+def test_warning_that_nobody_reads(site):
+    """A warning on a pipe without a reader is lost; it does not end the start."""
+    path = site.wrapper('command = ["touch", "ran"]')
+    os.chown(path.parent, -1, 54321)
+    path.parent.chmod(0o775)
+    reader, writer = os.pipe()
+    os.close(reader)
+    child = subprocess.Popen([path], env=site.clean, cwd=site.app, stderr=writer, restore_signals=True)
+    os.close(writer)
+    assert child.wait(60) == 0 and (site.app / "ran").exists()
 
 
 @pytest.mark.parametrize("mask", ["0027", "027", "0", "777"])

@@ -233,6 +233,97 @@ def test_check_starts_the_interpreter(site):
     assert result.returncode == 78
 
 
+def test_check_executes_as_the_kernel_would(site, wrapper):
+    """What a reload executes is the wrapper itself."""
+    wrapper.chmod(0o644)
+    assert "chmod +x" in site.refused("--check", wrapper, code=77)
+    wrapper.chmod(0o755)
+    wrapper.write_text(wrapper.read_text().replace(site.program, "/nowhere/drover-exec"))
+    assert f"cannot run interpreter '/nowhere/drover-exec': No such file" in site.refused("--check", wrapper, code=66)
+
+
+CANNOT = {
+    "a folder as lock": 'lock = "bin"', "a link as lock": 'lock = "link"', "lock below a file": 'lock = "file/x"',
+    "cwd": 'cwd = "file"',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", CANNOT.values(), ids=CANNOT.keys())
+def test_check_sees_what_the_run_stumbles_over(site, body):
+    (site.app / "file").write_text("")
+    (site.app / "link").symlink_to("file")
+    path = site.wrapper(f'command = ["true"]\n{body}')
+    assert site.run(path).returncode == 125
+    site_code = site.drover_exec("--check", path).returncode
+    assert site_code not in (0, 125)
+
+
+def test_check_of_a_script_without_a_first_line(site):
+    (site.app / "plain").write_text("echo hi\n")
+    (site.app / "plain").chmod(0o755)
+    path = site.wrapper('command = ["./plain"]')
+    assert site.run(path).returncode == 126
+    assert "begins with #!" in site.refused("--check", path, code=71)
+
+
+def test_check_says_why(site):
+    """The first line of what the trial run said."""
+    (site.app / "Gemfile").write_text('gem "no-such-gem-at-all"\n')
+    said = site.refused("--check", site.wrapper('ruby = "system"\ncommand = ["true"]'), code=78)
+    assert "no-such-gem-at-all" in said
+    (site.app / "Gemfile").write_text("")
+    said = site.refused("--check", site.wrapper('ruby = "system"\ncommand = ["no-such-command"]'), code=78)
+    assert "'no-such-command': neither the bundle nor PATH has it" in said
+
+
+@pytest.mark.parametrize("words, code", [
+    (["--check", "--ruby", "9.9"], 78), (["--ruby", "9.9", "--check"], 78), (["--ruby=9.9", "--check"], 78),
+    (["--app", ".", "--explain", "--bad"], 64), (["--explain=false"], 64), (["--check=0"], 64), (["--json"], 125),
+])  # fmt: skip
+def test_codes_wherever_the_mode_stands(site, words, code):
+    site.refused(*words, "--", "true", code=code)
+
+
+def test_diff_of_a_server_without_a_wrapper(site, processes):
+    """The first reload of a server that the classic script started would not execute the wrapper."""
+    path = site.wrapper('command = ["sleep", "1000"]')
+    strange = subprocess.Popen(["/usr/bin/sleep", "1000"], env=site.clean)
+    own = subprocess.Popen([path], env=site.clean)
+    try:
+        says = "was not started by"
+        eventually(lambda: b"DROVER_WRAPPER=" in open(f"/proc/{own.pid}/environ", "rb").read(), "the wrapper")
+        assert says in site.drover_exec("--diff", strange.pid, path).stderr
+        shown = site.drover_exec("--diff", own.pid, path)
+        assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
+    finally:
+        end(strange, own)
+
+
+def test_diff_of_a_process_without_variables(site):
+    path = site.wrapper('command = ["true"]')
+    empty = subprocess.Popen(["/usr/bin/sleep", "1000"], env={})
+    try:
+        assert site.drover_exec("--diff", empty.pid, path).returncode == 1
+    finally:
+        end(empty)
+
+
+def test_explain_shows_the_mask(site):
+    assert "umask 0027\n" in site.drover_exec("--explain", site.wrapper('command = ["true"]\numask = "027"')).stdout
+
+
+@pytest.mark.parametrize("name", ["DB_PASS", "MYSQL_PWD", "PGPASSFILE"])
+def test_further_names_of_secrets(site, name):
+    path = site.wrapper(f'command = ["true"]\n[env]\n{name} = "{SECRET}"')
+    assert SECRET not in site.drover_exec("--explain", path).stdout
+
+
+def test_no_control_characters_for_the_terminal(site):
+    path = site.wrapper('command = ["true"]\n[env]\nA = "\\u009b31m"\nB = "\\u00e9"')
+    shown = site.drover_exec("--explain", path).stdout
+    assert "+ A=\\xc2\\x9b31m" in shown and "+ B=é" in shown
+
+
 def test_check_reads_nothing(site):
     """A trial run has no input: with a pipe that nobody closes it would go on for ever."""
     prefix = site.app / "ruby"

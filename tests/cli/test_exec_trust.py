@@ -56,6 +56,48 @@ def test_everybody_may_write(site, parts, part):
     assert site.drover_exec("--check", parts["wrapper"]).returncode == 77
 
 
+EVERYBODYS = {
+    "script in a bundle": 'ruby = "system"\nbundle = "setup"\ncommand = ["open/srv"]',
+    "script of a ruby": 'ruby = "/usr"\nbundle = "none"\ncommand = ["open/srv"]',
+    "unicorn": 'ruby = "system"\nbundle = "none"\ncommand = ["unicorn"]\n[path]\nprepend = ["open"]',
+    "bundle": 'ruby = "system"\nbundle = "exec"\ncommand = ["true"]\n[path]\nprepend = ["open"]',
+    "python": 'python = "system"\ncommand = ["true"]\n[path]\nprepend = ["open"]',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", EVERYBODYS.values(), ids=EVERYBODYS.keys())
+def test_program_that_an_interpreter_loads(site, body):
+    """scenario 33: it is as much what runs as the interpreter is."""
+    (site.app / "Gemfile").write_text("")
+    (site.app / "open").mkdir()
+    for name in ("srv", "unicorn", "bundle", "python3"):
+        (site.app / "open" / name).write_text("#!/usr/bin/ruby\n")
+        (site.app / "open" / name).chmod(0o777)
+    assert f"cannot trust '{site.app}/open/" in site.refused(site.wrapper(body))
+
+
+def test_imported_script(site):
+    path = site.app / "script"
+    path.write_text("touch ran\n")
+    path.chmod(0o666)
+    assert "everybody may write" in site.refused("--import", path, code=77)
+    assert not (site.app / "ran").exists()
+    assert site.drover_exec("--insecure-paths", "--import", path).returncode == 0
+
+
+def test_each_path_is_named_once(site):
+    """In a tree that a group may write to, one line for each folder and no more."""
+    site.rbenv("3.1.2")
+    (site.app / "Gemfile").write_text("")
+    (site.app / "env").write_text("A=1\n")
+    path = site.wrapper('ruby = "3.1.2"\nbundle = "none"\nenv_file = "env"\ncommand = ["true"]')
+    for part in (site.app, path.parent):
+        os.chown(part, -1, NOBODY)
+        part.chmod(0o775)
+    lines = site.run(path).stderr.splitlines()
+    assert len(lines) == len(set(lines)) == 2, lines
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_another_owner(site, parts, part):
     """scenario 33: for root, all of it has to belong to root."""

@@ -45,6 +45,50 @@ def two(site):
     return site.rbenv("3.1.2", "3.1.10") / "versions"
 
 
+@pytest.mark.parametrize("name", ["Gemfile", "gems.rb"])
+@pytest.mark.parametrize("line", ['ruby "3.1.2"', "ruby '3.1.2'", 'ruby("3.1.2")', 'ruby\t"3.1.2"', "ruby ( '3.1.2' ) # x"])
+def test_gemfile(site, name, line):
+    site.rbenv("3.1.2", "3.1.10")
+    (site.app / name).write_text(f"source 'https://example.org'\nrubyish\n{line}\n")
+    assert site.chosen("ruby") == (f"{site.home}/.rbenv/versions/3.1.2", f"{site.app}/{name}:3")
+
+
+@pytest.mark.parametrize("text", ['ruby(">= 3")', "ruby file: '.x'", "=begin\nruby '3.1.2'\n=end\n", "#" * 70000])
+def test_gemfile_that_is_not_understood(site, text):
+    """Another version is not taken for it."""
+    (site.rbenv("3.1.10") / "version").write_text("3.1.10")
+    (site.app / "Gemfile").write_text(text)
+    assert f"{site.app}/Gemfile" in site.refused("--ruby", "auto", "--", "true")
+
+
+def test_gemfile_of_another_kind(site):
+    (site.rbenv("3.1.10") / "version").write_text("3.1.10")
+    (site.app / "Gemfile").mkdir()
+    assert f"{site.app}/Gemfile" in site.refused("--ruby", "auto", "--", "true")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_application_that_is_no_folder(site, name):
+    """A slip in a deployment's prefix is not the system's ruby."""
+    (site.app / "file").write_text("")
+    assert "cannot use folder" in site.refused("--app", name, "--", "true")
+    assert site.drover_exec("--check", "--app", name, "--", "true").returncode == 66
+
+
+def test_system_by_the_path_of_the_wrapper(site):
+    """"system" is what PATH has in the end."""
+    install(site.app / "tools", interpreter=NODE)
+    body = 'node = "system"\ncommand = ["node"]\n[path]\nprepend = ["tools/bin"]'
+    result = site.run(site.wrapper(body), env={**site.clean, "PATH": "/nowhere"})
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("spec", ["venv", "rbenv"])
+def test_manager_without_a_version(site, spec):
+    language = "python" if spec == "venv" else "ruby"
+    assert f'"{spec}:' in site.refused(f"--{language}", spec, "--", "true")
+
+
 @pytest.mark.parametrize("layout", MANAGERS | MORE)
 def test_layout(site, layout):
     language, folder = (MANAGERS | MORE)[layout]

@@ -1,11 +1,12 @@
 """The wrapper file: its body, how the kernel and people call it, and that arguments are the command's."""
 
+import json
 import os
 import shutil
 
 import pytest
 
-from support.environments import install, parse, site  # noqa: F401
+from support.environments import PYTHON, install, parse, site  # noqa: F401
 
 SHOW = '["/bin/sh", "-c", "printf \'%s\\\\0\' \\"$@\\"", "sh"]'  # prints its arguments, each with a NUL
 
@@ -52,6 +53,80 @@ def test_damaged_body(site, body):
     assert str(path) in said
     result = site.drover_exec("--check", path)
     assert result.returncode == 65, result.stderr
+
+
+@pytest.mark.parametrize("start, why", [
+    ("", "does not begin with"), ("\ufeff#!{program}\n", "does not begin with"),
+    (" #!{program}\n", "does not begin with"), ("#!{program}\r\n", "carriage return"),
+    ("#!" + "x" * 300 + "\n", "255 bytes"),
+])  # fmt: skip
+def test_first_line_that_the_kernel_does_not_take(site, start, why):
+    """Called by the program it would work, and at the reload it does not."""
+    path = site.wrapper("")
+    path.write_bytes((start.format(program=site.program) + 'command = ["true"]\n').encode())
+    said = site.refused(path)
+    assert f"'{path}:1'" in said and why in said
+
+
+@pytest.mark.parametrize("body, why", [
+    ('command = "unicorn -c x"', "each word"), ('command = ["unicorn", "$@"]', "follow by themselves"),
+    ('command = ["true"]\n[env]\nlock = "x"', "above the first line in [brackets]"),
+    ('command = ["true"]\n[env]\numask = "027"', "above the first line"), ("ruby = auto", "in quotes"),
+])  # fmt: skip
+def test_slips(site, body, why):
+    """What would do something else than it says."""
+    _, said = body_refused(site, body)
+    assert why in said
+
+
+def test_arguments_are_no_command(site):
+    said = site.refused(site.wrapper('ruby = "none"'), "touch", "ran")
+    assert "it has no command" in said and not (site.app / "ran").exists()
+
+
+@pytest.mark.parametrize("gemfile, command, wanted", [
+    (True, ["bundle", "exec", "say", "x"], ["say", "x"]), (True, ["bundle", "exec", "--x", "say"], None),
+    (False, ["bundle", "exec", "say"], None), (True, ["bundle", "exec"], None),
+])  # fmt: skip
+def test_bundle_exec_in_front(site, gemfile, command, wanted):
+    """The literal translation of the classic script: with it the server would remember Bundler's file."""
+    (site.app / "say").write_text("#!/usr/bin/ruby\n")
+    (site.app / "say").chmod(0o755)
+    if gemfile:
+        (site.app / "Gemfile").write_text("")
+    path = site.wrapper(f'ruby = "system"\ncommand = {json.dumps(command)}\n[path]\nprepend = ["."]')
+    arguments = json.loads(site.drover_exec("--explain", "--json", path).stdout)["arguments"]
+    if wanted:
+        assert arguments[-1] == "x" and "say" in arguments and "exec" not in arguments
+    else:
+        assert arguments[-len(command) + 1:] == command[1:]
+
+
+def test_bundle_of_other_commands(site):
+    """bundle = "setup" is what `bundle exec` gives, also to ruby itself and to what starts rubies."""
+    (site.app / "Gemfile").write_text("")
+    (site.app / "s.rb").write_text("puts defined?(Bundler) ? 1 : 0\n")
+    for command in (["ruby", "s.rb"], ["/bin/sh", "-c", "ruby s.rb"], ["/usr/bin/ruby", "s.rb"]):
+        path = site.wrapper(f'ruby = "system"\nbundle = "setup"\ncommand = {json.dumps(command)}')
+        result = site.run(path)
+        assert result.stdout == "1\n", (command, result.stderr)
+        plain = site.wrapper(f'ruby = "system"\nbundle = "none"\ncommand = {json.dumps(command)}', name="bin/plain")
+        assert site.run(plain).stdout == "0\n"
+        assert site.run(plain, env=parse(site.run(site.wrapper(
+            'ruby = "system"\nbundle = "setup"\ncommand = ["env", "-0"]', name="bin/shows")).stdout)).stdout == "0\n"
+
+
+def test_program_of_another_python(site):
+    """A program of the system runs by the system's python, whatever virtual environment is chosen."""
+    prefix = install(site.app / "venv", interpreter=PYTHON)
+    (prefix / "pyvenv.cfg").write_text("")
+    (site.app / "tool").write_text("#!/usr/bin/python3\n")
+    (site.app / "own").write_text(f"#!{prefix}/bin/python\n")
+    for name in ("tool", "own"):
+        (site.app / name).chmod(0o755)
+        path = site.wrapper(f'python = "venv:venv"\ncommand = ["./{name}"]')
+        said = site.run(path).stderr
+        assert ("it runs by '/usr/bin/python3'" in said) == (name == "tool"), said
 
 
 def test_line_of_a_value_of_wrong_kind(site):

@@ -58,12 +58,14 @@ TEST_CASE("the kernel tells how a reaped process ended, where it can") {
 
 TEST_CASE("a command that runs on after the deadline is killed") {
   const os::Execution sleeper{"/bin/sleep", {"sleep", "1000"}, {}};
-  CHECK_FALSE(os::run(sleeper, test::in(10ms)));
+  CHECK_FALSE(os::try_out(sleeper, test::in(10ms)).status);
   CHECK(::waitpid(-1, nullptr, WNOHANG) == -1);  // reaped
-  const auto status = os::run({"/bin/sh", {"sh", "-c", "cat; exit 3"}, {}}, test::in(20s));
-  REQUIRE(status);
-  CHECK(status->shell_code() == 3);
-  CHECK_THROWS_AS(os::run({"/nowhere", {"nowhere"}, {}}, test::in(20s)), os::ExecError);
+  const auto trial =
+      os::try_out({"/bin/sh", {"sh", "-c", "cat; echo x >&2; exit 3"}, {}}, test::in(20s));
+  REQUIRE(trial.status);
+  CHECK(trial.status->shell_code() == 3);
+  CHECK(trial.errors == "x\n");
+  CHECK_THROWS_AS(os::try_out({"/nowhere", {"nowhere"}, {}}, test::in(20s)), os::ExecError);
 }
 
 TEST_CASE("poll time-outs are rounded up, never negative but for none") {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "lib/environ/runtimes/runtime.h"
+#include "lib/environ/version_file.h"
 
 namespace drover::environ {
 namespace {
@@ -37,9 +38,11 @@ Runtime asdf() {
           .languages = {Language::ruby, Language::python, Language::node},
           .undo = undo,
           .roots = roots,
-          .versions = [](const std::string& root, Language language) {
-            return fmt::format("{}/installs/{}", root, plugin_of(language));
-          }};
+          .versions =
+              [](const std::string& root, Language language) {
+                return fmt::format("{}/installs/{}", root, plugin_of(language));
+              },
+          .home_default = read_tool_versions_of_home};
 }
 
 }  // namespace drover::environ

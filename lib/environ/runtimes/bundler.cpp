@@ -55,9 +55,8 @@ void clean_rubyopt(Edit& edit) {
 /// over its releases. True when there were any.
 bool restore_saved(Edit& edit) {
   std::vector<Variable> saved;
-  for (const auto& variable : edit.block().variables())
-    if (variable.name.starts_with(kBackup) && variable.name.size() > kBackup.size())
-      saved.push_back(variable);
+  for (const auto& [name, value] : edit.block().variables())
+    if (name.starts_with(kBackup) && name.size() > kBackup.size()) saved.push_back({name, value});
   for (const auto& [backup, value] : saved) {
     edit.restore(backup.substr(kBackup.size()), value == kWasUnset ? nullptr : &value);
     edit.unset(std::string_view(backup));

@@ -2,6 +2,7 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "lib/environ/env_file.h"
 #include "lib/environ/runtimes/runtime.h"
 #include "lib/environ/small_file.h"
 
@@ -15,13 +16,16 @@ bool is_numbered(std::string_view name, std::string_view start) {
 }
 
 /// The variables that `conda env config vars set` made.
-void unset_configured(Edit& edit, const std::string& prefix) {
+std::vector<Variable> configured(const std::string& prefix) {
+  std::vector<Variable> variables;
   const auto text = read_small_file(prefix + "/conda-meta/state", 64 << 10);
-  if (!text) return;
-  const auto state = nlohmann::json::parse(*text, nullptr, false);
-  if (!state.is_object() || !state.contains("env_vars") || !state["env_vars"].is_object()) return;
+  const auto state = nlohmann::json::parse(text.value_or(""), nullptr, false);
+  if (!state.is_object() || !state.contains("env_vars") || !state["env_vars"].is_object())
+    return variables;
   for (const auto& [name, value] : state["env_vars"].items())
-    if (name != "PATH") edit.restore(name, nullptr);
+    if (name != "PATH" && !name.empty() && name.find('=') == std::string::npos && value.is_string())
+      variables.push_back({name, value.get<std::string>()});
+  return variables;
 }
 
 void undo(Edit& edit, const Places&) {
@@ -34,7 +38,8 @@ void undo(Edit& edit, const Places&) {
   }
   edit.drop_parts("PATH", prefixes, {"bin", "condabin"});
   for (const auto& prefix : prefixes)
-    unset_configured(edit, prefix);
+    for (const auto& variable : configured(prefix))
+      edit.restore(variable.name, nullptr);
   for (const auto& name : stack)
     edit.unset(std::string_view(name));
   edit.unset({"CONDA_PREFIX", "CONDA_SHLVL", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER",
@@ -43,6 +48,8 @@ void undo(Edit& edit, const Places&) {
 }
 
 void enter(Edit& edit, const Installation& installation) {
+  for (const auto& [name, value] : configured(installation.prefix))
+    if (!is_dangerous(name) && value.find('\0') == std::string::npos) edit.restore(name, &value);
   edit.set("CONDA_PREFIX", installation.prefix);
   edit.prepend("PATH", {installation.prefix + "/bin"});
 }

@@ -2,6 +2,7 @@
 // (lib/environ/recorded_diff.h).
 #include <fmt/core.h>
 
+#include "lib/environ/mise_config.h"
 #include "lib/environ/runtimes/runtime.h"
 
 namespace drover::environ {
@@ -25,9 +26,14 @@ Runtime mise() {
           .languages = {Language::ruby, Language::python, Language::node},
           .undo = undo,
           .roots = roots,
-          .versions = [](const std::string& root, Language language) {
-            return fmt::format("{}/installs/{}", root, to_string(language));
-          }};
+          .versions =
+              [](const std::string& root, Language language) {
+                return fmt::format("{}/installs/{}", root, to_string(language));
+              },
+          .home_default =
+              [](Language language, const std::string& home) {
+                return home.empty() ? std::nullopt : read_mise_config(language, home);
+              }};
 }
 
 }  // namespace drover::environ

@@ -1,6 +1,7 @@
 // nvm.
 #include "lib/environ/runtimes/runtime.h"
 #include "lib/environ/small_file.h"
+#include "lib/environ/version.h"
 
 namespace drover::environ {
 namespace {
@@ -17,9 +18,12 @@ void undo(Edit& edit, const Places& places) {
   edit.unset({"NVM_BIN", "NVM_INC", "NVM_CD_FLAGS"});  // NVM_DIR is the user's
 }
 
-/// NVM_DIR/alias/NAME, a file with one word; "lts/hydrogen" is such a name.
+/// NVM_DIR/alias/NAME, a file with one word; "lts/hydrogen" is such a name. "node" and "stable"
+/// mean the newest without one.
 std::optional<std::string> alias(const std::string& root, std::string_view name) {
   const auto file = read_small_file(root + "/alias/" + std::string(name), 1024);
+  if (!file && (name == "node" || name == "stable"))
+    return highest(names_in(root + "/versions/node"));
   if (!file) return std::nullopt;
   return std::string(first_word(*file));
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "lib/environ/runtimes/xenv.h"
+#include "lib/environ/small_file.h"
 
 namespace drover::environ {
 namespace {
@@ -25,7 +26,15 @@ void undo(Edit& edit, const Places& places) {
   }
 }
 
-/// The gemsets' folders in their order, the global one last, then rbenv's own.
+/// The ruby's own folder of gems: lib/ruby/gems/3.1.0.
+std::optional<std::string> own_gems(const std::string& prefix) {
+  const std::string folder = prefix + "/lib/ruby/gems";
+  const auto names = names_in(folder);
+  if (names.size() != 1) return std::nullopt;
+  return folder + "/" + names[0];
+}
+
+/// The gemsets' folders in their order, the global one last, then the ruby's own.
 void enter(Edit& edit, const Installation& installation) {
   std::vector<std::string> homes;
   std::vector<std::string> names = installation.gemsets;
@@ -40,6 +49,7 @@ void enter(Edit& edit, const Installation& installation) {
     path.push_back(homes.back() + "/bin");
   }
   if (!homes.empty()) {
+    if (const auto own = own_gems(installation.prefix)) homes.push_back(*own);
     edit.set("GEM_HOME", homes[0]);
     edit.set("GEM_PATH", join_list(homes));
   }

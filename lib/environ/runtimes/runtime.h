@@ -13,6 +13,8 @@
 
 namespace drover::environ {
 
+struct Wanted;  // version_file.h
+
 enum class Language { ruby, python, node };
 std::string_view to_string(Language language);
 
@@ -51,6 +53,9 @@ struct Runtime {
   std::optional<std::string> (*alias)(const std::string& root, std::string_view name) = nullptr;
   /// The version file of the manager as a whole, below a root; null when it has none.
   const char* global_file = nullptr;
+  /// The version that it takes where no project asks for one, by files in the user's home folder;
+  /// null when there are none such.
+  std::optional<Wanted> (*home_default)(Language language, const std::string& home) = nullptr;
   /// Sets what a process of this version needs, but for PATH when null: prefix/bin.
   void (*enter)(Edit& edit, const Installation& installation) = nullptr;
 };

@@ -1,4 +1,5 @@
 // rvm, with gemsets, aliases and environment files.
+#include <fmt/core.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -122,8 +123,11 @@ std::optional<Environment> read_environment(const std::string& path, const Insta
   if (!std::all_of(parts.begin(), parts.end(), in_rvm) ||
       std::find(parts.begin(), parts.end(), ruby.prefix + "/bin") == parts.end())
     return std::nullopt;
-  for (const auto& [name, value] : environment.variables)
-    if ((name == "GEM_HOME" || name == "MY_RUBY_HOME") && !in_rvm(value)) return std::nullopt;
+  for (const auto& [name, value] : environment.variables) {
+    const auto values = split_list(value);
+    if (name != "RUBY_VERSION" && !std::all_of(values.begin(), values.end(), in_rvm))
+      return std::nullopt;
+  }
   return environment;
 }
 
@@ -157,6 +161,11 @@ void enter(Edit& edit, const Installation& ruby) {
   struct stat st {};
   const bool exists = ::stat(file.c_str(), &st) == 0;
   auto environment = read_environment(file, ruby);
+  const std::string gems = ruby.root + "/gems/" + id_of(ruby);
+  if (!exists && !ruby.gemsets.empty() && ::stat(gems.c_str(), &st) != 0)
+    throw Error::because(
+        ENOPKG, "use gemset", ruby.gemsets[0], fmt::format("there is no '{}'", gems),
+        fmt::format("rvm {} do rvm gemset create {}", ruby.version, ruby.gemsets[0]));
   if (!environment) {
     if (exists) edit.warn(file, "it is not as rvm writes it: the layout is used instead");
     environment = environment_of_layout(ruby);

@@ -23,7 +23,7 @@ void undo(Edit& edit, const Places& places, const Kind& kind) {
   edit.drop_parts("PATH", [&](const std::string& part) {
     return part.find(cellar) != std::string::npos && normal_path(part).ends_with("/libexec");
   });
-  for (const char* suffix : {"VERSION", "DIR", "HOOK_PATH", "ORIG_PATH"})
+  for (const char* suffix : {"VERSION", "DIR", "HOOK_PATH", "ORIG_PATH", "SHELL"})
     edit.unset(std::string_view(kind.variable + std::string(suffix)));
   const std::string root = std::string(kind.variable) + "ROOT";
   const std::string usual = fmt::format("{}/.{}", places.home, kind.name);
