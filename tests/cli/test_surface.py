@@ -280,3 +280,10 @@ def test_links_lead_somewhere(document):
     targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text())
     missing = [name for name in targets if "://" not in name and not (ROOT / name).exists()]
     assert missing == []
+
+
+def test_no_manual_page_loses_a_dot():
+    """A dot at the start of a line begins a request of roff's: scdoc drops it."""
+    for page in (ROOT / "tools/man").glob("*.scd"):
+        text = re.sub(r"^\t*```.*?^\t*```", "", page.read_text(), flags=re.M | re.S)
+        assert not re.findall(r"^\s*\..*", text, re.M), page.name
