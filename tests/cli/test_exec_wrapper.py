@@ -346,3 +346,12 @@ def test_own_failure_and_wrong_usage(site):
     for words in ([], ["--nonsense", "--", "true"], ["--"], ["/nowhere/wrapper"], ["-x"], ["--ruby"], [""]):
         site.refused(*words)
     site.refused(install(site.app / "ruby") / "bin", code=125)
+
+
+@pytest.mark.parametrize("text", ['"""\\\n  é"""', '"""a\\ \n\t\u3400"""', '"\\é"', '"""\\ﻟ"""'])
+def test_continued_line_that_begins_with_another_alphabet(site, text):
+    """toml++ 3.3 takes it for impossible, and its behaviour is undefined then."""
+    _, said = body_refused(site, f'command = ["true"]\n[env]\nA = {text}')
+    assert "not ASCII" in said
+    path = site.wrapper('command = ["/usr/bin/env"]\n[env]\nA = """é \\\n  e é"""\nB = "\\\\é"')
+    assert "A=é e é\nB=\\é\n" in site.run(path).stdout

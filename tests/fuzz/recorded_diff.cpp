@@ -32,17 +32,17 @@ std::string packed(std::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace drover::environ;
   const std::string record = packed(drover::fuzz::text_of(data, size));
-  for (const char* name : {"DIRENV_DIFF", "__MISE_DIFF"}) {
+  for (const char* source : {"DIRENV_DIFF", "__MISE_DIFF"}) {
     Block block;
     block.set("PATH", "/usr/bin:/bin");
-    block.set(name, record);
+    block.set(source, record);
     Steps steps;
     Edit edit(block, steps);
     revert_direnv(edit);
     revert_mise(edit);
     if (block.has("DIRENV_DIFF") || block.has("__MISE_DIFF")) std::abort();
-    for (const auto& variable : block.variables())
-      if (variable.name.empty() || variable.name.find('\0') != std::string::npos) std::abort();
+    for (const auto& [name, value] : block.variables())
+      if (name.empty() || name.find('\0') != std::string::npos) std::abort();
   }
   return 0;
 }
