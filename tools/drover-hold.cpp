@@ -12,6 +12,7 @@
 #include "lib/flock/hold.h"
 #include "lib/flock/inspect.h"
 #include "lib/flock/pidfile.h"
+#include "lib/os/procfs.h"
 #include "lib/os/spawn.h"
 
 namespace drover {
@@ -187,6 +188,15 @@ void remove_pidfile(const std::string& pidfile) {
   }
 }
 
+int stay_as_guard(const std::vector<std::string>& command) {
+  if (!os::proc_is_ours())
+    cli::say(
+        cli::Level::warning,
+        "/proc does not show this pid namespace: signals are passed on to the command only, not "
+        "to processes that it leaves behind; mount a /proc here (unshare --mount-proc)");
+  return flock::guard(command).shell_code();
+}
+
 int run(int argc, char** argv) {
   Arguments arguments;
   if (!read_arguments(argc, argv, arguments)) return cli::kDone;
@@ -205,7 +215,7 @@ int run(int argc, char** argv) {
   ::setenv("DROVER_LOCK", hold.path.c_str(), 1);
   ::setenv("DROVER_LOCK_FD", std::to_string(hold.fd.get()).c_str(), 1);
   if (arguments.new_generation && arguments.pidfile) remove_pidfile(*arguments.pidfile);
-  if (arguments.guard) return flock::guard(arguments.command).shell_code();
+  if (arguments.guard) return stay_as_guard(arguments.command);
   become_command(arguments);
 }
 

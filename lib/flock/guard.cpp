@@ -34,14 +34,18 @@ class Guard {
 
   /// Our children cannot be reaped behind our back, so their numbers are safe to use.
   void pass_on(const siginfo_t& info) const {
-    const auto children = command_ != 0 ? std::vector{command_} : os::children_of(::getpid());
-    for (const pid_t child : children)
+    for (const pid_t child : command_ != 0 ? std::vector{command_} : adopted())
       if (!has_it_already(child, info)) ::kill(child, info.si_signo);
   }
 
   [[nodiscard]] os::ExitStatus status() const { return status_; }
 
  private:
+  /// Those that were adopted; unknown where /proc has other numbers for them.
+  static std::vector<pid_t> adopted() {
+    return os::proc_is_ours() ? os::children_of(::getpid()) : std::vector<pid_t>{};
+  }
+
   /// The terminal signals a whole process group; only its hang-up goes to the session's leader
   /// alone.
   static bool has_it_already(pid_t child, const siginfo_t& info) {

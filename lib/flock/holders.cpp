@@ -184,16 +184,18 @@ std::vector<os::FileId> held_in_sight(Files files) {
 
 std::vector<LockAbove> locks_held_above() {
   std::vector<LockAbove> locks;
-  std::vector<pid_t> chain = os::ancestors_of(::getpid());
+  std::vector<pid_t> chain;
+  if (os::proc_is_ours()) chain = os::ancestors_of(::getpid());
   chain.insert(chain.begin(), ::getpid());
   for (const pid_t pid : chain) {
-    os::NumberedDir dir(fmt::format("/proc/{}/fd", pid));
+    const std::string folder = pid == ::getpid() ? "/proc/self" : fmt::format("/proc/{}", pid);
+    os::NumberedDir dir(folder + "/fd");
     if (!dir) continue;
     for (int fd; (fd = dir.next()) >= 0;) {
       const Entry entry = identify(dir.fd(), fd);
       if (!entry.regular) continue;
       HeldFd held;
-      read_lock(held, fmt::format("/proc/{}/fdinfo/{}", pid, fd));
+      read_lock(held, fmt::format("{}/fdinfo/{}", folder, fd));
       if (held.mode) locks.push_back({pid, entry.id});
     }
   }

@@ -14,6 +14,7 @@
 #include "lib/os/error.h"
 #include "lib/os/folder_signal.h"
 #include "lib/os/memory.h"
+#include "lib/os/procfs.h"
 #include "lib/os/signals.h"
 
 namespace drover::herd {
@@ -293,6 +294,10 @@ class Relay {
 
 RelayResult wait_and_relay(const RelayRequest& request, const flock::Notice& notice,
                            const flock::Notice& warning) {
+  if (!os::proc_is_ours())
+    throw Error::because(ENOPKG, "relay signals to the master in", request.pidfile,
+                         "/proc does not show this pid namespace",
+                         "mount a /proc of this namespace, as 'unshare --mount-proc' does");
   os::block_signals(taken_signals(request.winch));
   return Relay(request, notice, warning).run();
 }

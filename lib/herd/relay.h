@@ -28,7 +28,8 @@ struct RelayResult {
 /// sends each to the current master; TERM, INT and QUIT also to an older master that still lives,
 /// as a reload may be under way, and to one that comes later. What cannot be passed on is a
 /// warning, and the wait goes on. Never signals a process that did not pass lib/herd/masters.h. At
-/// the end says how the master ended, where the kernel tells. Throws Error.
+/// the end says how the master ended, where the kernel tells. Throws Error, ENOPKG where /proc is
+/// that of another pid namespace (os::proc_is_ours).
 RelayResult wait_and_relay(const RelayRequest& request, const flock::Notice& notice,
                            const flock::Notice& warning);
 

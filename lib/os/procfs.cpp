@@ -93,6 +93,14 @@ std::string read_proc(const std::string& path, size_t limit) {
   return text;
 }
 
+bool proc_is_ours() noexcept {
+  std::array<char, 16> target;
+  const ssize_t size = ::readlink("/proc/self", target.data(), target.size());
+  pid_t pid = 0;
+  if (size > 0) std::from_chars(target.data(), target.data() + size, pid);
+  return pid == ::getpid();
+}
+
 int NumberedDir::next() noexcept {
   for (;;) {
     errno = 0;

@@ -39,6 +39,11 @@ std::optional<ProcessStat> read_stat(pid_t pid);
 /// Reads a file of /proc whole, at most `limit` bytes. Empty when it cannot be read.
 std::string read_proc(const std::string& path, size_t limit = 1 << 20);
 
+/// Whether /proc shows the pid namespace of this process. Where it does not (a namespace that was
+/// made without a /proc of its own), and where there is none, no number out of it is one for
+/// kill(2) or pidfd_open(2), and no number of ours is one for /proc.
+bool proc_is_ours() noexcept;
+
 /// All processes visible in /proc, in ascending order. Throws Error when /proc cannot be
 /// read, EIO when it is not there.
 std::vector<pid_t> all_processes();

@@ -225,3 +225,14 @@ def test_interrupt_of_the_terminal_reaches_the_command_once(processes, folder, l
     assert os.WEXITSTATUS(os.waitpid(guard, 0)[1]) == 7
     assert (folder / "record").read_text().split() == ["ready", "SIGINT"]
     os.close(terminal)
+
+
+def test_no_number_of_another_namespace_is_signalled(start, folder):
+    """/proc is that of the namespace above: what it calls children of the guard are strangers."""
+    needs("unshare", "setsid")
+    child = start("sleep", "1000")
+    words = ("unshare", "--pid", "--fork", "--kill-child", *PYTHON, SUPPORT / "foreign_proc.py")
+    code, out, err = finish(start(*words, folder, os.getpid(), child.pid))
+    assert (code, out) == (0, "ready SIGRTMIN+5\n"), err
+    assert err.startswith("drover-hold: /proc does not show this pid namespace: signals are passed on")
+    end(child)

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from conftest import needs
-from support.flocks import PYTHON, SUPPORT, as_nobody, end, still_blocked
+from support.flocks import PYTHON, SUPPORT, as_nobody, complains, end, finish, still_blocked
 from support.processes import eventually
 from support.relays import Relay, Server, pidfile, relay, serve, stranger  # noqa: F401
 
@@ -206,3 +206,15 @@ def test_recycled_pid(start, folder, known):
     scenario = start(*words, *PYTHON, SUPPORT / "recycled_pid.py", folder, known)
     out, err = scenario.communicate(timeout=60)
     assert (scenario.returncode, out) == (0, "the stranger got nothing\n"), err
+
+
+def test_proc_of_another_namespace(serve, run, pidfile):
+    """Its numbers are not those that a signal goes to."""
+    needs("unshare")
+    server = serve()
+    words = ("unshare", "--pid", "--fork", "--kill-child", "drover-wait", "-w", "5", "--relay", pidfile)
+    done = run(*words)
+    assert done.returncode == 78
+    assert complains(done.stderr, "drover-wait", "/proc does not show", "hint: mount a /proc")
+    assert server.got_nothing()
+    end(server.process)
