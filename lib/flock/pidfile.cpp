@@ -29,8 +29,11 @@ long long start_time(const os::ProcessStat& stat) {
 /// Whether this process cannot be the one that wrote its number at `written`.
 bool is_stale(pid_t pid, time_t written) {
   const auto process = os::Process::open(pid);
-  const auto stat = os::read_stat(pid);
-  if (!process || !process->alive()) return true;
+  // Any other refusal (an old seccomp filter, no descriptor left) says nothing about the process.
+  if (!process && errno == ESRCH) return true;
+  std::optional<os::ProcessStat> stat;
+  if (os::proc_is_ours()) stat = os::read_stat(pid);
+  if (process && !process->alive()) return true;
   return stat && start_time(*stat) > written + kClockError;
 }
 

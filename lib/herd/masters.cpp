@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <system_error>
 
 #include "lib/flock/guard.h"
 #include "lib/flock/holders.h"
@@ -58,6 +60,11 @@ bool Masters::verify(const std::string& pidfile) {
     return true;
   }
   auto process = os::Process::open(*pid);
+  if (!process && errno != ESRCH) {
+    problem_ = fmt::format("'{}' names process {}, which cannot be opened: {}", pidfile, *pid,
+                           std::generic_category().message(errno));
+    return false;
+  }
   // Alive after the look: then /proc has told of this process, not of a successor with its number.
   if (!process || !belongs(*pid) || !process->alive()) {
     problem_ = fmt::format(

@@ -218,3 +218,20 @@ def test_proc_of_another_namespace(serve, run, pidfile):
     assert complains(done.stderr, "drover-wait", "/proc does not show", "hint: mount a /proc")
     assert server.got_nothing()
     end(server.process)
+
+
+@pytest.mark.parametrize(
+    "answer, reason",
+    [("EPERM", "Operation not permitted"), ("ENOSYS", "Function not implemented"),
+     ("EMFILE", "Too many open files")],
+)  # fmt: skip
+def test_master_that_cannot_be_opened_is_not_called_dead(serve, start, pidfile, answer, reason):
+    """A container's seccomp filter, an old kernel."""
+    needs("strace")
+    server = serve()
+    inject = ("-e", "trace=pidfd_open", "-e", f"inject=pidfd_open:error={answer}")
+    words = ("strace", "-f", "-qq", "-o", "trace", *inject, "drover-wait", "--relay", pidfile)
+    waiter = start(*words, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    assert f"process {server.process.pid}, which cannot be opened: {reason}" in waiter.stderr.readline()
+    end(server.process)
+    assert finish(waiter)[0] == 0

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from conftest import needs
 from support.processes import alive, eventually
 
 
@@ -90,3 +91,21 @@ def test_folder_that_cannot_be_written(run, start, folder, pidfile):
     assert result.returncode == 125 and "started" not in result.stdout
     assert pidfile.exists()
     folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("answer", ["EPERM", "ENOSYS", "EMFILE"])
+@pytest.mark.parametrize("recycled", [False, True])
+def test_master_that_cannot_be_opened(run, start, folder, pidfile, answer, recycled):
+    """pidfd_open(2) refused does not mean dead; the time of its start still tells."""
+    needs("strace")
+    master = start("sleep", "1000")
+    pidfile.write_text(f"{master.pid}\n")
+    if recycled:
+        os.utime(pidfile, (1_000_000_000, 1_000_000_000))
+    inject = ("-e", "trace=pidfd_open", "-e", f"inject=pidfd_open:error={answer}")
+    words = ("drover-hold", "--new", "-n", "--pidfile", pidfile, "true")
+    done = run("strace", "-qq", "-o", folder / "trace", *inject, *words, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    assert done.returncode == 0
+    assert "INJECTED" in (folder / "trace").read_text()
+    assert pidfile.exists() != recycled
+    master.kill()
