@@ -101,13 +101,13 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
                "A fresh generation: wait until nobody holds LOCK, put a new file there");
   app.add_flag("--guard", arguments.guard,
                "Stay as parent and keep the lock until the last descendant is gone");
-  app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK")
-      ->type_name("PIDFILE")
-      ->check(cli::is_pidfile_name());
+  auto* pidfile = app.add_option("--pidfile", arguments.pidfile, "PIDFILE.lock is the LOCK");
+  pidfile->type_name("PIDFILE")->check(cli::is_pidfile_name());
   app.add_option("--adopt", arguments.adopted_fd, "Lock descriptor FD of the caller, and exit")
       ->type_name("FD")
       ->check(CLI::Range(0, 1 << 30));
   if (!options.parse(argc, argv)) return false;
+  if (pidfile->count() > 1) throw cli::UsageError("--pidfile is given more than once");
   read_words(arguments, options.words());
   return true;
 }

@@ -41,13 +41,13 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   auto* waiters = app.add_flag("--waiters", arguments.style.waiters,
                                "List who is blocked waiting for LOCK, too");
   std::optional<std::string> pidfile;
-  app.add_option("--pidfile", pidfile, "PIDFILE.lock is a LOCK")
-      ->type_name("PIDFILE")
-      ->check(cli::is_pidfile_name());
+  auto* service = app.add_option("--pidfile", pidfile, "PIDFILE.lock is a LOCK");
+  service->type_name("PIDFILE")->check(cli::is_pidfile_name());
   options.allow_names();
   json->excludes(tree)->excludes(pids);
   pids->excludes(tree)->excludes(open)->excludes(waiters);
   if (!options.parse(argc, argv)) return false;
+  if (service->count() > 1) throw cli::UsageError("--pidfile is given more than once");
   arguments.paths = options.names();
   if (pidfile) arguments.paths.push_back(*pidfile + ".lock");
   if (arguments.paths.empty()) throw cli::UsageError("at least one LOCK is needed");

@@ -50,13 +50,12 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   options.add_duration("--grace", arguments.wait.watch.grace,
                        "After the last holder, leave a successor TIME to take LOCK");
   app.add_flag("--any", arguments.wait.any, "Return when the first LOCK is free, and print it");
-  app.add_option("--relay", arguments.pidfile,
-                 "Pass TERM INT QUIT HUP USR1 USR2 TTIN TTOU to the master named by PIDFILE")
-      ->type_name("PIDFILE")
-      ->check(cli::is_pidfile_name());
-  app.add_option("--pidfile", arguments.service, "PIDFILE.lock is a LOCK")
-      ->type_name("PIDFILE")
-      ->check(cli::is_pidfile_name());
+  auto* relay =
+      app.add_option("--relay", arguments.pidfile,
+                     "Pass TERM INT QUIT HUP USR1 USR2 TTIN TTOU to the master named by PIDFILE");
+  relay->type_name("PIDFILE")->check(cli::is_pidfile_name());
+  auto* service = app.add_option("--pidfile", arguments.service, "PIDFILE.lock is a LOCK");
+  service->type_name("PIDFILE")->check(cli::is_pidfile_name());
   app.add_option_function<std::string>(
          "--stop-signal",
          [&](const std::string& text) { arguments.relay.stop_signal = read_signal(text); },
@@ -65,6 +64,9 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   app.add_flag("--winch", arguments.relay.winch, "Pass WINCH on, too");
   options.allow_names();
   if (!options.parse(argc, argv)) return false;
+  for (const auto* option : {relay, service})
+    if (option->count() > 1)
+      throw cli::UsageError(fmt::format("{} is given more than once", option->get_name()));
 
   arguments.wait.paths = options.names();
   if (arguments.service) arguments.wait.paths.push_back(*arguments.service + ".lock");

@@ -48,6 +48,19 @@ def test_lock_as_pidfile(run, folder, words, code):
     assert os.listdir(folder) == []
 
 
+@pytest.mark.parametrize("words, option, code", [
+    (("drover-hold", "--pidfile", "a", "--pidfile", "b", "true"), "--pidfile", 125),
+    (("drover-wait", "--pidfile", "a", "--pidfile", "b"), "--pidfile", 64),
+    (("drover-wait", "--relay", "a", "--relay", "b"), "--relay", 64),
+    (("drover-ls", "--pidfile", "a", "--pidfile", "b"), "--pidfile", 64),
+], ids=["hold", "wait", "relay", "ls"])  # fmt: skip
+def test_two_pidfiles(run, folder, words, option, code):
+    """The last one would silently stand for both."""
+    result = run(*words)
+    assert result.returncode == code
+    assert result.stderr.splitlines()[0] == f"{words[0]}: {option} is given more than once"
+
+
 def test_pidfile_as_lock_is_refused(run, folder):
     pidfile = folder / "app.pid"
     pidfile.write_text("4711\n")
