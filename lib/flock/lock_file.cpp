@@ -48,12 +48,17 @@ constexpr int kLooks = 3;
 int lock_once(LockFile& file, int operation) {
   for (bool reopened = false;;) {
     if (::flock(file.fd(), operation) == 0) return 0;
-    if (errno != EBADF || reopened || !reopen_for_writing(file)) return errno;
+    // A lock on another open file description would not be the caller's.
+    if (errno != EBADF || reopened || file.adopted() || !reopen_for_writing(file)) return errno;
     reopened = true;
   }
 }
 
 [[noreturn]] void throw_lock_error(int err, const LockFile& file) {
+  if (err == EBADF && file.adopted())
+    throw Error::because(err, "lock", file.path(),
+                         "the given descriptor cannot carry a lock: it is to be opened for reading "
+                         "and writing");
   throw Error(err, "lock", file.path(),
               err == ENOLCK ? "the file system has no locks; put the lock file under /run" : "");
 }
@@ -125,7 +130,9 @@ LockFile LockFile::open_or_create(const std::string& path, mode_t mode) {
 LockFile LockFile::adopt(int fd, std::string path) {
   Fd own = os::duplicate(fd, 3, false);
   if (!own) throw Error(errno, "use descriptor", std::to_string(fd));
-  return {std::move(own), std::move(path)};
+  LockFile file(std::move(own), std::move(path));
+  file.adopted_ = true;
+  return file;
 }
 
 timespec LockFile::touched() const { return os::stat_of(fd(), path_).st_mtim; }

@@ -37,11 +37,13 @@ class LockFile {
   /// Opens it or makes it. First without O_CREAT: in a sticky folder fs.protected_regular forbids
   /// O_CREAT on another user's file, even to root.
   static LockFile open_or_create(const std::string& path, mode_t mode);
-  /// A descriptor that somebody else opened. Throws Error when it is no regular file.
+  /// A descriptor that somebody else opened, and whose open file description is to be locked, no
+  /// other. Throws Error when it is no regular file.
   static LockFile adopt(int fd, std::string path);
 
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] bool adopted() const noexcept { return adopted_; }
   [[nodiscard]] const os::FileId& id() const noexcept { return id_; }
   /// Whether the path still names this very file; false when it was removed or replaced.
   [[nodiscard]] bool at_path() const noexcept { return os::file_at(path_) == id_; }
@@ -64,6 +66,7 @@ class LockFile {
   os::Fd fd_;
   std::string path_;
   os::FileId id_;
+  bool adopted_ = false;
 };
 
 /// flock(2) on the file. Blocks as long as `patience` says; signals with a handler do not end the

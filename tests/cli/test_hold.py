@@ -9,7 +9,7 @@ import pytest
 
 from conftest import needs
 from support.flocks import (  # noqa: F401
-    IN_SANITIZER_BUILD, complains, end, finish, hold, holds,
+    IN_SANITIZER_BUILD, PYTHON, complains, end, finish, hold, holds,
 )
 from support.processes import eventually, holders, in_flock
 
@@ -362,3 +362,27 @@ def test_adopted_lock_is_an_arrival(run, lock):
     script = 'exec 9<"$1"; flock -s 9; drover-hold --adopt 9 "$1"'
     assert run("bash", "-c", script, "bash", lock).returncode == 0
     assert lock.stat().st_mtime > 1
+
+
+def test_descriptor_that_cannot_carry_a_lock(run, lock):
+    """A lock on a description of drover-hold's own would end with it."""
+    lock.touch()
+    program = (
+        "import os, subprocess, sys\n"
+        "fd = os.open(sys.argv[1], os.O_PATH)\n"
+        "words = ['drover-hold', '--adopt', str(fd), sys.argv[1]]\n"
+        "sys.exit(subprocess.run(words, pass_fds=[fd]).returncode)\n"
+    )
+    done = run(*PYTHON, "-c", program, lock)
+    assert done.returncode == 125
+    assert complains(done.stderr, "drover-hold", str(lock), "cannot carry a lock")
+
+
+def test_adopted_descriptor_is_not_opened_again(run, lock):
+    """NFS answers so when it is not open for writing."""
+    needs("strace")
+    inject = ("-e", "trace=flock", "-e", "inject=flock:error=EBADF:when=1")
+    words = ("strace", "-qq", "-o", "trace", *inject, "drover-hold", "-x", "--adopt", "9", lock)
+    done = run("bash", "-c", 'exec 9>"$1"; shift; exec "$@"', "bash", lock, *words)
+    assert done.returncode == 125
+    assert complains(done.stderr, "drover-hold", str(lock), "cannot carry a lock")
