@@ -6,7 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
 
 #include "lib/os/fd.h"
 #include "lib/os/process.h"
@@ -25,6 +28,38 @@ std::vector<char*> arguments_of(const std::vector<std::string>& command) {
   arguments.push_back(nullptr);
   return arguments;
 }
+
+/// Our environment for a child: variables that name us as the process that they are meant for
+/// (sd_listen_fds(3), sd_watchdog_enabled(3)) are to name the child.
+class ChildEnvironment {
+ public:
+  ChildEnvironment() {
+    const std::string own = std::to_string(::getpid());
+    for (char** entry = ::environ; *entry != nullptr; ++entry)
+      entries_.push_back(*entry);
+    for (std::string& variable : addressed_) {
+      const std::string ours = variable + own;
+      variable.resize(variable.size() + kMostDigits);
+      std::replace_if(
+          entries_.begin(), entries_.end(), [&](const char* entry) { return entry == ours; },
+          variable.data());
+    }
+    entries_.push_back(nullptr);
+  }
+
+  /// Called by the child. Async-signal-safe.
+  char* const* of_this_child() noexcept {
+    for (std::string& variable : addressed_)
+      std::to_chars(variable.data() + variable.find('=') + 1, variable.data() + variable.size(),
+                    ::getpid());
+    return entries_.data();
+  }
+
+ private:
+  static constexpr size_t kMostDigits = 10;
+  std::array<std::string, 2> addressed_ = {"LISTEN_PID=", "WATCHDOG_PID="};
+  std::vector<char*> entries_;
+};
 
 /// What the child writes when it cannot exec; end of file says that it could.
 int read_failure(const Fd& pipe) {
@@ -83,9 +118,10 @@ void execute(const Execution& execution) {
 
 pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
   const auto arguments = arguments_of(command);
+  ChildEnvironment environment;
   return start(command[0], [&] {
     ::sigprocmask(SIG_SETMASK, &mask, nullptr);
-    ::execvp(arguments[0], arguments.data());
+    ::execvpe(arguments[0], arguments.data(), environment.of_this_child());
   });
 }
 

@@ -50,8 +50,10 @@ struct Trial {
 /// executed, Error when the system has no room for a process.
 Trial try_out(const Execution& execution, Deadline deadline);
 
-/// Starts the command as a child with the signal mask `mask`. Blocks until it was executed. Throws
-/// ExecError when it could not be, Error when the system has no room for a process.
+/// Starts the command as a child with the signal mask `mask`; LISTEN_PID and WATCHDOG_PID that name
+/// this process name the child there (sd_listen_fds(3), sd_watchdog_enabled(3)). Blocks until it
+/// was executed. Throws ExecError when it could not be, Error when the system has no room for a
+/// process.
 pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask);
 
 }  // namespace drover::os

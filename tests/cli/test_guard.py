@@ -236,3 +236,16 @@ def test_no_number_of_another_namespace_is_signalled(start, folder):
     assert (code, out) == (0, "ready SIGRTMIN+5\n"), err
     assert err.startswith("drover-hold: /proc does not show this pid namespace: signals are passed on")
     end(child)
+
+
+@pytest.mark.parametrize("name", ["LISTEN_PID", "WATCHDOG_PID"])
+def test_variable_that_names_the_guard_names_the_command(run, lock, name):
+    """sd_listen_fds(3), sd_watchdog_enabled(3): whose number is another one ignores the variable."""
+    script = f'{name}=$$ exec drover-hold --guard "$1" sh -c "echo \\$\\$ \\${name}"'
+    command, named = run("sh", "-c", script, "sh", lock).stdout.split()
+    assert named == command
+
+
+def test_variable_that_names_another_process_stays(run, lock):
+    done = run("drover-hold", "--guard", lock, "sh", "-c", "echo $LISTEN_PID", env={"LISTEN_PID": "1"})
+    assert done.stdout == "1\n"
