@@ -11,6 +11,7 @@
 #include <chrono>
 
 #include "lib/flock/holders.h"
+#include "lib/flock/wait.h"
 #include "lib/os/error.h"
 #include "lib/os/signals.h"
 
@@ -167,9 +168,11 @@ bool try_acquire(LockFile& file, Mode mode) {
 }
 
 Acquired acquire(LockFile& file, Mode mode, const Patience& patience) {
-  if (patience.kind == Patience::Kind::forever) return acquire_until(file, mode, {});
   if (try_acquire(file, mode)) return Acquired::yes;
-  if (patience.kind == Patience::Kind::until) return acquire_until(file, mode, patience.deadline);
+  if (patience.kind != Patience::Kind::none) {
+    refuse_inside_held_tree(locks_held_above(), file);
+    return acquire_until(file, mode, patience.deadline);
+  }
   const auto wanted = mode == Mode::shared ? LockMode::shared : LockMode::exclusive;
   if (look_for_holder(file.id(), wanted) == Sight::holder) return Acquired::busy;
   return try_patiently(file, mode) ? Acquired::yes : Acquired::busy;

@@ -72,7 +72,8 @@ class LockFile {
 /// flock(2) on the file. Blocks as long as `patience` says; signals with a handler do not end the
 /// wait. Without patience, a waiter's brief exclusive instant is not "busy": when no holder in
 /// sight stands in the way and yet it cannot be had, up to 250 ms are given to such waiters. Throws
-/// Error when the file system refuses (ENOLCK, EIO ...).
+/// Error when the file system refuses (ENOLCK, EIO ...), EDEADLK before a wait for a lock that this
+/// process or one above it holds.
 Acquired acquire(LockFile& file, Mode mode, const Patience& patience);
 
 /// One attempt, at once. On `yes` the caller has the lock until it closes the file.

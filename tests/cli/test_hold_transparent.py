@@ -236,3 +236,33 @@ def test_lock_that_a_shell_took_is_kept(run, lock, options, numbers):
     fds = [held["fd"] for held in description["holders"][0]["fds"]]
     assert [str(fd) for fd in fds] == numbers
     assert number == numbers[-1]
+
+
+BELOW = 'drover-hold "$@" 9>&-'  # as a program that closes descriptors starts it
+
+
+@pytest.mark.parametrize(
+    "above, options",
+    [((), ("-x",)), ((), ("-x", "-w", "1000")), ((), ("--new",)), ((), ("--new", "-w", "1000")),
+     (("-x",), ()), (("-x",), ("-w", "1000"))],
+)  # fmt: skip
+def test_wait_for_a_process_above_is_refused(run, folder, lock, above, options):
+    """It would wait for its own parent, for ever."""
+    words = ("drover-hold", *above, "--fd", "9", lock, "sh", "-c", f"{BELOW}; exit $?", "sh")
+    done = run(*words, *options, lock, "touch", "ran")
+    assert done.returncode == 125
+    assert complains(done.stderr, "drover-hold", str(lock), "which started this one, holds it", "outside")
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("option", ["-x", "--new"])
+def test_without_a_wait_a_process_above_makes_it_busy(run, lock, option):
+    words = ("drover-hold", "--fd", "9", lock, "sh", "-c", f"{BELOW}; exit $?", "sh")
+    assert run(*words, option, "-n", "-E", "44", lock, "true").returncode == 44
+
+
+def test_adopted_wait_for_the_caller_itself_is_refused(run, lock):
+    script = 'exec 8<>"$1"; drover-hold --adopt 8 "$1"; exec 9<>"$1"; drover-hold -x --adopt 9 "$1"'
+    done = run("bash", "-c", script, "bash", lock)
+    assert done.returncode == 125
+    assert complains(done.stderr, "drover-hold", str(lock), "would wait for itself")

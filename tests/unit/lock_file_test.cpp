@@ -89,7 +89,7 @@ TEST_CASE("shared goes with shared, exclusive with nothing") {
 
 TEST_CASE("a limit ends the wait, not before it") {
   const Folder folder;
-  const LockFile holder = locked(folder / "a", Mode::shared);
+  const test::Child holder(test::holding(folder / "a"));
   LockFile waiter = LockFile::open_or_create(folder / "a", 0600);
   for (const auto limit : {0ms, 1ms, 30ms}) {
     const auto begin = std::chrono::steady_clock::now();
@@ -98,9 +98,18 @@ TEST_CASE("a limit ends the wait, not before it") {
   }
 }
 
-TEST_CASE("a limit works with SIGALRM blocked and ignored by the caller, and leaves both so") {
+TEST_CASE("nobody waits for a lock that is his own") {
   const Folder folder;
   const LockFile holder = locked(folder / "a", Mode::shared);
+  LockFile waiter = LockFile::open_or_create(folder / "a", 0600);
+  CHECK_THROWS_AS(acquire(waiter, Mode::exclusive, Patience::forever()), Error);
+  CHECK_THROWS_AS(acquire(waiter, Mode::exclusive, Patience::until(test::in(20ms))), Error);
+  CHECK(acquire(waiter, Mode::exclusive, Patience::none()) == Acquired::busy);
+}
+
+TEST_CASE("a limit works with SIGALRM blocked and ignored by the caller, and leaves both so") {
+  const Folder folder;
+  const test::Child holder(test::holding(folder / "a"));
   LockFile waiter = LockFile::open_or_create(folder / "a", 0600);
   sigset_t alarm, before;
   sigemptyset(&alarm);
