@@ -16,15 +16,6 @@ namespace {
 
 constexpr int kFirstHigh = 1025;
 
-/// The lock of the file at `path` that this process was born with.
-std::optional<HeldFd> inherited_lock(const std::string& path) {
-  const auto file = os::file_at(path);
-  if (!file) return std::nullopt;
-  for (const HeldFd& held : look_at_self({&*file, 1}).fds)
-    if (held.mode && held.inherited) return held;
-  return std::nullopt;
-}
-
 LockFile open_and_lock(const HoldRequest& request, const std::string& path, Acquired& acquired) {
   for (;;) {
     LockFile file = LockFile::open_or_create(path, request.file_mode);
@@ -79,6 +70,19 @@ bool is_well_placed(int fd, const Placement& placement) {
   return true;
 }
 
+/// The lock of the file at `path` that this process was born with: by a descriptor that is where it
+/// is asked for, if there is one.
+std::optional<HeldFd> inherited_lock(const std::string& path, const Placement& placement) {
+  const auto file = os::file_at(path);
+  if (!file) return std::nullopt;
+  std::optional<HeldFd> found;
+  for (const HeldFd& held : look_at_self({&*file, 1}).fds) {
+    if (!held.mode || !held.inherited) continue;
+    if (!found || is_well_placed(held.fd, placement)) found = held;
+  }
+  return found;
+}
+
 /// A pidfile that is mistaken for its lock: the server replaces it, and whoever comes later locks
 /// another file.
 void look_for_pidfile(const LockFile& file, Hold& result) {
@@ -104,7 +108,7 @@ int first_free_descriptor(const char* listen_fds) noexcept {
 Hold hold(const HoldRequest& request) {
   Hold result;
   result.path = os::absolute(request.path);
-  if (const auto held = inherited_lock(result.path)) {
+  if (const auto held = inherited_lock(result.path, request.placement)) {
     if (request.new_generation ||
         (request.mode == Mode::exclusive && *held->mode == LockMode::shared))
       throw Error::because(EDEADLK, "lock", result.path, "this process inherited a lock of it",
@@ -115,7 +119,9 @@ Hold hold(const HoldRequest& request) {
     } else {  // another number for the same lock
       const os::RaisedDescriptorLimit raised;
       LockFile copy = LockFile::adopt(held->fd, result.path);
-      result.fd = place(copy, request, result);
+      os::Fd fd = place(copy, request, result);
+      const bool better = is_well_placed(fd.get(), request.placement);
+      result.fd = better ? std::move(fd) : os::Fd(held->fd);
     }
     return result;
   }

@@ -266,3 +266,19 @@ def test_adopted_wait_for_the_caller_itself_is_refused(run, lock):
     done = run("bash", "-c", script, "bash", lock)
     assert done.returncode == 125
     assert complains(done.stderr, "drover-hold", str(lock), "would wait for itself")
+
+
+@pytest.mark.parametrize("placement, numbers", [((), ["3", "1025"]), (("--fd", "40"), ["3", "40"])])
+def test_nested_hold_takes_no_further_descriptor_each_time(run, lock, placement, numbers):
+    """Each re-execution of a server through its wrapper is one more."""
+    nested = ("drover-hold", *placement, lock) * 4
+    script = 'for fd in /proc/$$/fd/*; do readlink $fd | grep -q "[.]lock$" && echo ${fd##*/}; done; true'
+    done = run("drover-hold", "--fd", "low", lock, *nested, "sh", "-c", script)
+    assert sorted(done.stdout.split(), key=int) == numbers
+
+
+def test_nested_hold_below_a_hard_limit_takes_none(run, lock):
+    script = 'ls -l /proc/self/fd | grep -c "[.]lock$"'
+    nested = ("drover-hold", lock) * 4
+    done = run("sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *nested, "sh", "-c", script)
+    assert done.stdout == "1\n"
