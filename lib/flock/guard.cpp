@@ -58,6 +58,14 @@ class Guard {
   os::ExitStatus status_;
 };
 
+/// For ^Z: the shell waits for this process to stop, not for the command.
+void stop_until_continued() {
+  const sigset_t stop = os::signal_set({SIGTSTP});
+  ::raise(SIGTSTP);
+  ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+}
+
 }  // namespace
 
 os::ExitStatus guard(const std::vector<std::string>& command) {
@@ -71,7 +79,9 @@ os::ExitStatus guard(const std::vector<std::string>& command) {
   Guard children(os::spawn(command, blocked.previous()));
   while (!children.reap()) {
     siginfo_t info{};
-    if (::sigwaitinfo(&wanted, &info) > 0 && info.si_signo != SIGCHLD) children.pass_on(info);
+    if (::sigwaitinfo(&wanted, &info) <= 0 || info.si_signo == SIGCHLD) continue;
+    children.pass_on(info);
+    if (info.si_signo == SIGTSTP && info.si_code == SI_KERNEL) stop_until_continued();
   }
   return children.status();
 }

@@ -16,10 +16,12 @@ inline constexpr const char* kGuardName = "drover-guard";
 /// its parent. Blocks until the last descendant has been reaped; returns how the command itself
 /// ended.
 ///
-/// Every signal that can be caught is passed on: to the command while it lives, afterwards to the
-/// children that were adopted. A signal that the terminal sent to the whole process group is not
-/// passed on to those who are in it: they have it already. Killed with SIGKILL, the copies of the
-/// lock that the command inherited go on holding. Throws ExecError, Error.
+/// Every signal of os::forwardable_signals is passed on: to the command while it lives, afterwards
+/// to the children that were adopted. A signal that the terminal sent to the whole process group is
+/// not passed on to those who are in it: they have it already; for its TSTP this process stops,
+/// too. Where /proc is that of another pid namespace (os::proc_is_ours) signals are passed on to
+/// the command only. Killed with SIGKILL, the copies of the lock that the command inherited go on
+/// holding. Throws ExecError, Error.
 os::ExitStatus guard(const std::vector<std::string>& command);
 
 }  // namespace drover::flock

@@ -54,8 +54,8 @@ sigset_t signal_set(std::initializer_list<int> numbers) noexcept {
 sigset_t forwardable_signals() noexcept {
   sigset_t set;
   sigfillset(&set);
-  for (const int number : {SIGKILL, SIGSTOP, SIGCHLD, SIGTSTP, SIGSEGV, SIGBUS, SIGFPE, SIGILL,
-                           SIGTRAP, SIGSYS, SIGABRT, SIGPIPE})
+  for (const int number :
+       {SIGKILL, SIGSTOP, SIGCHLD, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS})
     sigdelset(&set, number);
   return set;
 }

@@ -20,7 +20,7 @@ std::optional<int> parse_signal(std::string_view text);
 
 sigset_t signal_set(std::initializer_list<int> numbers) noexcept;
 /// Everything that can be caught and that another process may have meant for us: not KILL, STOP,
-/// CHLD, TSTP, and not the faults that the processor raises.
+/// CHLD, and not the faults that the processor raises.
 sigset_t forwardable_signals() noexcept;
 
 /// Blocks signals for the calling thread, and so for what it starts, until the process ends: one

@@ -12,10 +12,10 @@ from support.flocks import PYTHON, SUPPORT, command_name, end, finish, holds, wa
 from support.processes import alive, children, eventually, holders, parent, stat
 from support.relays import Server
 
-# Not passed on: what cannot be caught, faults, CHLD, TSTP and PIPE (lib/os/signals.h).
+# Not passed on: what cannot be caught, faults and CHLD (lib/os/signals.h).
 NOT_FORWARDED = {
-    signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTSTP, signal.SIGPIPE, signal.SIGSEGV,
-    signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT,
+    signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE,
+    signal.SIGILL, signal.SIGTRAP, signal.SIGSYS,
 }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def on_a_terminal(processes, *command):
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(processes.folder)
-        os.execvpe("drover-hold", [str(word) for word in command], processes.environment)
+        os.execvpe(command[0], [str(word) for word in command], processes.environment)
     return pid, terminal
 
 
@@ -225,6 +225,27 @@ def test_interrupt_of_the_terminal_reaches_the_command_once(processes, folder, l
     assert os.WEXITSTATUS(os.waitpid(guard, 0)[1]) == 7
     assert (folder / "record").read_text().split() == ["ready", "SIGINT"]
     os.close(terminal)
+
+
+def test_stop_of_the_terminal_stops_the_guard_too(processes, lock):
+    """The shell waits for the guard to stop, and for the command it does not."""
+    script = 'set -m; drover-hold --guard "$1" sleep 1000; echo "status $?"; read x; fg'
+    shell, terminal = on_a_terminal(processes, "bash", "-c", script, "bash", lock)
+    guard, command = eventually(lambda: guard_and_command(shell), "the command")
+    os.write(terminal, b"\x1a")
+    eventually(lambda: {stat(guard)[0], stat(command)[0]} == {b"T"}, "both to stop")
+    os.write(terminal, b"\n")
+    eventually(lambda: {stat(guard)[0], stat(command)[0]} == {b"S"}, "both to go on")
+    os.write(terminal, b"\x03")
+    assert os.WEXITSTATUS(os.waitpid(shell, 0)[1]) == 128 + signal.SIGINT
+    assert f"status {128 + signal.SIGTSTP}" in os.read(terminal, 4096).decode()
+    os.close(terminal)
+
+
+def guard_and_command(shell):
+    guards = [pid for pid in children(shell) if command_name(pid) == "drover-guard"]
+    commands = [pid for guard in guards for pid in children(guard) if command_name(pid) == "sleep"]
+    return (guards[0], commands[0]) if commands else None
 
 
 def test_no_number_of_another_namespace_is_signalled(start, folder):
