@@ -41,6 +41,8 @@ class Watch {
   void refuse_own(const LockFile& file) const { refuse_inside_held_tree(held_above_, file); }
   /// Called each time that a lock has become free, before anything that follows is looked at.
   void on_free(std::function<void()> call) { freed_ = std::move(call); }
+  /// From now on there is no grace time.
+  void expect_no_successor() { options_.grace.reset(); }
   /// Until nobody holds `file`, nor what replaces it, nor a successor within the grace time.
   asio::awaitable<void> ended(LockFile file);
 

@@ -49,7 +49,10 @@ class Relay {
         limit_(io_),
         look_again_(io_),
         watch_(io_, request.wait.watch, notice) {
-    watch_.on_free([this] { stop_.reset(); });  // who comes now was not meant
+    watch_.on_free([this] {
+      if (stop_) watch_.expect_no_successor();
+      stop_.reset();  // who comes now was not meant
+    });
   }
 
   ~Relay() { signals_.release(); }

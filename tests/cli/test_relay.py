@@ -369,21 +369,26 @@ def test_stop_before_the_first_master_is_known(serve, relay, folder, pidfile):
     assert waiter.finish()[0] == 0
 
 
-@pytest.mark.parametrize("options", [("--new",), ()])
-def test_stop_is_not_for_the_next_generation(start, serve, folder, pidfile, options):
-    """It was started after the stop was done, within the grace time."""
-    old = serve("SIGTERM=exit0")
-    process = start("drover-wait", "--relay", pidfile, "--grace", "1000")
-    eventually(lambda: still_blocked(process), "the waiter")
-    process.send_signal(signal.SIGTERM)
-    old.process.wait()
-    eventually(lambda: watches_folder(process.pid), "the waiter to wait for a successor")
-    new = Server(start, folder, "new", pidfile, launcher=("drover-hold", *options, "--pidfile", pidfile))
-    eventually(lambda: still_blocked(process), "the waiter to wait for it")
-    process.send_signal(signal.SIGHUP)
-    new.gets("SIGHUP")
-    assert new.signals() == ["SIGHUP"]
-    end(process, new.process)
+def test_no_grace_after_a_stop(serve, relay):
+    """Nobody is expected; a supervisor that waits for the stop would kill."""
+    serve("SIGTERM=exit0")
+    waiter = relay("--grace", "1000")
+    waiter.send(signal.SIGTERM)
+    assert waiter.finish()[0] == 0
+
+
+def test_stop_in_the_time_of_grace_is_for_the_successor(start, serve, relay, folder, pidfile):
+    """Nobody had been asked to stop, so the grace goes on, and a successor is what is to stop."""
+    old = serve()
+    waiter = relay("--grace", "1000")
+    end(old.process)
+    eventually(lambda: watches_folder(waiter.process.pid), "the waiter to wait for a successor")
+    waiter.send(signal.SIGTERM)
+    waiter.says("cannot relay SIGTERM")
+    launcher = ("drover-hold", "--pidfile", pidfile)
+    new = Server(start, folder, "new", pidfile, "SIGTERM=exit0", launcher=launcher)
+    new.gets("SIGTERM")
+    assert waiter.finish()[0] == 0
 
 
 def test_stop_is_not_for_a_generation_that_queued(start, folder, pidfile):
