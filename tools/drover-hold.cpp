@@ -14,6 +14,7 @@
 #include "lib/flock/pidfile.h"
 #include "lib/os/procfs.h"
 #include "lib/os/spawn.h"
+#include "tools/decimal.h"
 
 namespace drover {
 namespace {
@@ -91,6 +92,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   app.add_option("-E,--conflict-exit-code", arguments.busy_code,
                  "Exit with CODE when the lock is busy (1)")
       ->type_name("CODE")
+      ->transform(decimal())
       ->check(CLI::Range(0, 255));
   app.add_option("--fd", arguments.placement,
                  "Descriptor of the lock: high (1025 and up), low, or a number")
@@ -105,6 +107,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   pidfile->type_name("PIDFILE")->check(cli::is_pidfile_name());
   app.add_option("--adopt", arguments.adopted_fd, "Lock descriptor FD of the caller, and exit")
       ->type_name("FD")
+      ->transform(decimal())
       ->check(CLI::Range(0, 1 << 30));
   if (!options.parse(argc, argv)) return false;
   if (pidfile->count() > 1) throw cli::UsageError("--pidfile is given more than once");

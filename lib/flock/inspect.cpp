@@ -66,12 +66,15 @@ bool link_is_deleted(pid_t pid, const char* name) {
          std::string_view(target.data(), static_cast<size_t>(size)).ends_with(" (deleted)");
 }
 
+/// Whether it is but a zombie, with no other thread that lives on.
+bool has_ended(const os::ProcessStat& stat) { return stat.zombie() && stat.threads < 2; }
+
 /// Fills in what /proc tells of the process. False when it has ended.
 bool describe(Opener& opener) {
   const pid_t pid = opener.pid;
   struct stat st {};
   const auto stat = os::read_stat(pid);
-  if (!stat || (stat->zombie() && stat->threads < 2)) return false;
+  if (!stat || has_ended(*stat)) return false;
   if (::stat(fmt::format("/proc/{}", pid).c_str(), &st) != 0) return false;
   opener.uid = st.st_uid;
   opener.parent = stat->parent;
@@ -103,7 +106,8 @@ Description make_description(const Group& shares) {
   Description description;
   description.mode = shares.front().held.mode.value_or(LockMode::shared);
   description.taker = shares.front().held.taker;
-  description.taker_alive = description.taker > 0 && os::read_stat(description.taker).has_value();
+  const auto taker = os::read_stat(description.taker);
+  description.taker_alive = taker && !has_ended(*taker);
   std::map<pid_t, std::vector<HeldFd>> by_process;
   for (const Share& share : shares)
     by_process[share.pid].push_back(share.held);

@@ -20,6 +20,15 @@ bool is_signal(int number) {
   return number > 0 && number <= SIGRTMAX && number != 32 && number != 33;
 }
 
+/// What kill(1) and shells call it as well; empty for most.
+std::string second_name(int number) {
+  if (number == SIGABRT) return "SIGIOT";
+  if (number == SIGCHLD) return "SIGCLD";
+  if (number == SIGPOLL) return "SIGIO";
+  if (number == SIGRTMAX) return "SIGRTMAX";
+  return number >= SIGRTMIN ? fmt::format("SIGRTMAX-{}", SIGRTMAX - number) : "";
+}
+
 }  // namespace
 
 std::string signal_name(int number) {
@@ -39,7 +48,8 @@ std::optional<int> parse_signal(std::string_view text) {
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   if (!name.starts_with("SIG")) name.insert(0, "SIG");
   for (int candidate = 1; candidate <= SIGRTMAX; ++candidate)
-    if (is_signal(candidate) && signal_name(candidate) == name) return candidate;
+    if (is_signal(candidate) && (signal_name(candidate) == name || second_name(candidate) == name))
+      return candidate;
   return std::nullopt;
 }
 

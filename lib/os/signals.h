@@ -15,7 +15,8 @@ namespace drover::os {
 
 /// "SIGTERM"; "SIGRTMIN+3"; "signal 99" for what is none.
 std::string signal_name(int number);
-/// Reads "TERM", "SIGTERM", "term" or "15". Empty when it is no signal.
+/// Reads "TERM", "SIGTERM", "term", "15", "RTMAX-1", and second names: "IOT", "CLD" and "IO".
+/// Empty when it is no signal.
 std::optional<int> parse_signal(std::string_view text);
 
 sigset_t signal_set(std::initializer_list<int> numbers) noexcept;

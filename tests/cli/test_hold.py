@@ -386,3 +386,17 @@ def test_adopted_descriptor_is_not_opened_again(run, lock):
     done = run("bash", "-c", 'exec 9>"$1"; shift; exec "$@"', "bash", lock, *words)
     assert done.returncode == 125
     assert complains(done.stderr, "drover-hold", str(lock), "cannot carry a lock")
+
+
+@pytest.mark.parametrize("code, status", [("075", 75), ("0", 0), ("000", 0), ("0x4b", 125), ("256", 125)])
+def test_busy_code_is_decimal(hold, run, lock, code, status):
+    """as flock(1) reads it"""
+    holder = hold(lock, "-x")
+    assert run("drover-hold", "-n", "-E", code, lock, "true").returncode == status
+    assert run("drover-wait", "-w", "0", "-E", code, lock).returncode == (64 if status == 125 else status)
+    end(holder)
+
+
+def test_adopted_descriptor_is_decimal(run, lock):
+    done = run("bash", "-c", 'exec 9>"$1"; drover-hold --adopt 011 "$1"', "bash", lock)
+    assert done.returncode == 125 and "descriptor '11'" in done.stderr

@@ -616,3 +616,13 @@ def test_foreign_holder_that_no_command_inherits(start, run, lock):
     assert holder.stdout.readline() == "ready\n"
     assert run("drover-ls", "--pids", lock).stdout == f"{holder.pid}\n"
     end(holder)
+
+
+def test_zombie_that_took_the_lock_is_not_alive(start, lock, look):
+    taker = start("drover-hold", lock, "sh", "-c", "sleep 1000 >/dev/null 2>&1 & exit 0")
+    eventually(lambda: not alive(taker.pid), "the taker's end")
+    (description,) = look(lock)["descriptions"]
+    assert description["taker"] == taker.pid and not description["taker_alive"]
+    (sleeper,) = description["holders"]
+    os.kill(sleeper["pid"], signal.SIGKILL)
+    taker.wait()

@@ -63,6 +63,15 @@ def test_stop_signal_replaces_term_only(serve, relay, name):
     end(server.process, waiter.process)
 
 
+@pytest.mark.parametrize("name, becomes", [("RTMAX", "SIGRTMIN+30"), ("rtmax-14", "SIGRTMIN+16"),
+                                           ("IOT", "SIGABRT")])  # fmt: skip
+def test_other_names_of_signals(serve, relay, name, becomes):
+    server, waiter = serve(), relay("--stop-signal", name)
+    waiter.send(signal.SIGTERM)
+    server.gets(becomes)
+    end(server.process, waiter.process)
+
+
 @pytest.mark.parametrize("name", ["", "FOO", "0", "65", "-9", "TERM "])
 def test_bad_stop_signal_is_64(run, pidfile, name):
     done = run("drover-wait", "--relay", pidfile, f"--stop-signal={name}")

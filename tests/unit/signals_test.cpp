@@ -12,7 +12,13 @@ TEST_CASE("signals are read by name and number, and written by name") {
   CHECK(os::parse_signal("quit") == SIGQUIT);
   CHECK(os::parse_signal("15") == 15);
   CHECK(os::parse_signal("SIGRTMIN+1") == SIGRTMIN + 1);
-  for (const char* text : {"", "SIG", "NONE", "0", "-1", "65", "32", "33", "TERM ", "15x"})
+  CHECK(os::parse_signal("IOT") == SIGABRT);
+  CHECK(os::parse_signal("CLD") == SIGCHLD);
+  CHECK(os::parse_signal("io") == SIGIO);
+  CHECK(os::parse_signal("RTMAX") == SIGRTMAX);
+  CHECK(os::parse_signal("SIGRTMAX-14") == SIGRTMAX - 14);
+  for (const char* text : {"RTMAX-", "RTMAX-0", "RTMAX+1", "RTMAX-31", "", "SIG", "NONE", "0", "-1",
+                           "65", "32", "33", "TERM ", "15x"})
     CHECK_FALSE(os::parse_signal(text).has_value());
   for (int number = 1; number < 32; ++number)
     CHECK(os::parse_signal(os::signal_name(number)) == number);
