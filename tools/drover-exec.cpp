@@ -59,6 +59,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   auto* diff =
       app.add_option("--diff", arguments.diff, "Show what a reload of process PID would change")
           ->type_name("PID")
+          ->transform(cli::decimal())
           ->check(CLI::Range(1, 1 << 22));
   auto* check =
       app.add_flag("--check", arguments.check, "Check that it would run: for a deployment");

@@ -14,7 +14,6 @@
 #include "lib/flock/pidfile.h"
 #include "lib/os/procfs.h"
 #include "lib/os/spawn.h"
-#include "tools/decimal.h"
 
 namespace drover {
 namespace {
@@ -92,7 +91,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   app.add_option("-E,--conflict-exit-code", arguments.busy_code,
                  "Exit with CODE when the lock is busy (1)")
       ->type_name("CODE")
-      ->transform(decimal())
+      ->transform(cli::decimal())
       ->check(CLI::Range(0, 255));
   app.add_option("--fd", arguments.placement,
                  "Descriptor of the lock: high (1025 and up), low, or a number")
@@ -107,7 +106,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   pidfile->type_name("PIDFILE")->check(cli::is_pidfile_name());
   app.add_option("--adopt", arguments.adopted_fd, "Lock descriptor FD of the caller, and exit")
       ->type_name("FD")
-      ->transform(decimal())
+      ->transform(cli::decimal())
       ->check(CLI::Range(0, 1 << 30));
   if (!options.parse(argc, argv)) return false;
   if (pidfile->count() > 1) throw cli::UsageError("--pidfile is given more than once");

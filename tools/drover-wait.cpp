@@ -8,7 +8,6 @@
 #include "lib/herd/relay.h"
 #include "lib/os/fd.h"
 #include "lib/os/signals.h"
-#include "tools/decimal.h"
 
 namespace drover {
 namespace {
@@ -45,7 +44,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   app.add_option("-E,--conflict-exit-code", arguments.held_code,
                  "Exit with CODE when LOCK is still held at the limit (1)")
       ->type_name("CODE")
-      ->transform(decimal())
+      ->transform(cli::decimal())
       ->check(CLI::Range(0, 255));
   options.add_duration("--start", arguments.wait.watch.start,
                        "Wait up to TIME for the first holder");

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -121,6 +122,17 @@ CLI::Validator is_pidfile_name() {
   return {[](const std::string& text) {
             if (text.empty()) return "it is empty";
             return text.ends_with(".lock") ? "it is the lock; its PIDFILE is wanted" : "";
+          },
+          ""};
+}
+
+CLI::Validator decimal() {
+  return {[](std::string& text) {
+            if (text.empty()) return "it is empty";
+            if (text.find_first_not_of("0123456789") != std::string::npos)
+              return "it is no decimal number";
+            text.erase(0, std::min(text.find_first_not_of('0'), text.size() - 1));
+            return "";
           },
           ""};
 }

@@ -35,6 +35,9 @@ struct Description {
 CLI::Validator not_empty();
 /// The same for a pidfile, which is not the lock beside it.
 CLI::Validator is_pidfile_name();
+/// For options whose value is a decimal number: CLI11 would read "075" as octal, "0x4b" as hex.
+/// Goes with ->transform().
+CLI::Validator decimal();
 
 /// The options of one program: -h, --help, --version, -q and -v are there already.
 class Options {
