@@ -104,7 +104,8 @@ def test_master_that_cannot_be_opened(run, start, folder, pidfile, answer, recyc
         os.utime(pidfile, (1_000_000_000, 1_000_000_000))
     inject = ("-e", "trace=pidfd_open", "-e", f"inject=pidfd_open:error={answer}")
     words = ("drover-hold", "--new", "-n", "--pidfile", pidfile, "true")
-    done = run("strace", "-qq", "-o", folder / "trace", *inject, *words, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    traced = ("strace", "-qq", "-o", folder / "trace", *inject)
+    done = run(*traced, *words, env={"ASAN_OPTIONS": "detect_leaks=0"})
     assert done.returncode == 0
     assert "INJECTED" in (folder / "trace").read_text()
     assert pidfile.exists() != recycled

@@ -129,6 +129,8 @@ def own_failures(program, call, error):
         return {126} if call == "execve" else {125}
     if call == "getdents64":
         return {71}  # an unreadable /proc is never a missing lock
+    if call == "readlink":
+        return {78}  # whose numbers /proc shows cannot be told
     codes = {"ENOENT": 66, "EINVAL": 66, "ENOSPC": 73, "EACCES": 77, "EPERM": 77}
     return {codes.get(error, 71)}
 
