@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "lib/environ/command.h"
 #include "lib/environ/edit.h"
 #include "lib/environ/env_file.h"
@@ -142,8 +144,18 @@ TEST_CASE("a wrapper's paths are the application's, by name") {
   CHECK(wrapper.lock == "/srv/app/shared/a.lock");
   CHECK(wrapper.env_files == std::vector<std::string>{"/srv/app/current/env"});
   CHECK(wrapper.ruby_follows);
-  CHECK(parse_wrapper("current = '/srv/app/current'", "/srv/app/releases/1/bin/x").path ==
-        "/srv/app/current/bin/x");
+}
+
+TEST_CASE("a wrapper is known by the link that leads to its release, where that has it") {
+  const test::Folder folder;
+  const std::string body = "current = '" + (folder / "current") + "'";
+  std::filesystem::create_directories(folder / "releases/1/bin");
+  std::filesystem::create_symlink("releases/1", folder / "current");
+  const std::string path = folder / "releases/1/bin/x";
+  CHECK(parse_wrapper(body, path).path == path);
+  test::write_file(path, "");
+  CHECK(parse_wrapper(body, path).path == folder / "current/bin/x");
+  CHECK(parse_wrapper("current = '../../current'", path).app == folder / "current");
 }
 
 TEST_CASE("a ruby script is one by its interpreter's name") {

@@ -12,7 +12,10 @@ TEST_CASE("a line starts with the program and stays one line") {
   CHECK(compose_line(Level::error, "cannot do 'x'", false) == "tool: cannot do 'x'\n");
   CHECK(compose_line(Level::error, "a\nb\x1b[2J", false) == "tool: a\\x0ab\\x1b[2J\n");
   CHECK(compose_line(Level::error, "\xc3\xa4", false) == "tool: \xc3\xa4\n");
-  CHECK(compose_line(Level::error, "\xc2\x9b" "31m", false) == "tool: \\xc2\\x9b31m\n");
+  CHECK(compose_line(Level::error,
+                     "\xc2\x9b"
+                     "31m",
+                     false) == "tool: \\xc2\\x9b31m\n");
 }
 
 TEST_CASE("the journal gets priorities") {
