@@ -26,7 +26,7 @@ const cli::Description kDescription{
         "       drover-hold [OPTIONS] --adopt FD [LOCK]",
     .summary = "Take a shared lock that COMMAND and all its children inherit, then run COMMAND.",
     .examples = {"drover-hold /run/app/app.pid.lock unicorn -D -c /etc/app/unicorn.rb",
-                 "drover-hold -x -n /run/lock/backup nightly-backup   # at most one of it",
+                 "drover-hold -x -n /run/backup.lock nightly-backup   # at most one of it",
                  "drover-hold --guard --pidfile /run/app/app.pid puma # puma closes descriptors"},
     .wrapper = true,
     .verbose = "Say which descriptor holds the lock, too",
@@ -172,10 +172,12 @@ int say_busy(const Arguments& arguments, flock::Acquired acquired) {
 
 /// Nobody holds what was just begun: a pidfile that a killed generation left would only keep the
 /// server from starting.
-void remove_pidfile(const std::string& pidfile) {
-  if (const auto pid = flock::remove_stale_pidfile(pidfile))
-    cli::say(cli::Level::notice,
-             fmt::format("removed '{}', which named process {} that is gone", pidfile, *pid));
+/// Under each name that a killed reload leaves it: a server refuses to reload while it finds one.
+void remove_pidfiles(const std::string& pidfile) {
+  for (const char* suffix : {"", ".oldbin", ".2"})
+    if (const auto pid = flock::remove_stale_pidfile(pidfile + suffix))
+      cli::say(cli::Level::notice, fmt::format("removed '{}{}', whose writer, process {}, is gone",
+                                               pidfile, suffix, *pid));
 }
 
 [[noreturn]] void become_command(const Arguments& arguments) {
@@ -216,7 +218,7 @@ int run(int argc, char** argv) {
                                            hold.fd.get(), hold.nested ? ", inherited" : ""));
   ::setenv("DROVER_LOCK", hold.path.c_str(), 1);
   ::setenv("DROVER_LOCK_FD", std::to_string(hold.fd.get()).c_str(), 1);
-  if (arguments.new_generation && arguments.pidfile) remove_pidfile(*arguments.pidfile);
+  if (arguments.new_generation && arguments.pidfile) remove_pidfiles(*arguments.pidfile);
   if (arguments.guard) return stay_as_guard(arguments.command);
   become_command(arguments);
 }

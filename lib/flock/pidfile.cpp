@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <system_error>
 
 #include "lib/os/error.h"
@@ -68,10 +69,13 @@ Pidfile read_pidfile(const std::string& path) {
 std::optional<pid_t> remove_stale_pidfile(const std::string& path) {
   struct stat st {};
   const auto pid = read_pidfile(path).pid;
-  if (!pid || ::lstat(path.c_str(), &st) != 0 || !is_stale(*pid, st.st_mtime)) return std::nullopt;
-  if (::unlink(path.c_str()) == 0) return pid;
+  if (!pid || ::stat(path.c_str(), &st) != 0 || !is_stale(*pid, st.st_mtime)) return std::nullopt;
+  std::error_code gone;
+  const std::string file = std::filesystem::canonical(path, gone).string();  // a link stays
+  if (gone) return std::nullopt;
+  if (::unlink(file.c_str()) == 0) return pid;
   if (errno == ENOENT) return std::nullopt;
-  throw Error(errno, "remove the stale pidfile", path);
+  throw Error(errno, "remove the stale pidfile", file);
 }
 
 }  // namespace drover::flock

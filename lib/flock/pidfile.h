@@ -25,9 +25,10 @@ Pidfile read_pidfile(const std::string& path);
 
 /// Removes a pidfile that a service left when it was killed, for whoever knows that the service has
 /// ended: a server that finds it would refuse to start, for ever when the number has become another
-/// process's. Stale is one whose process does not live, or was started more than 2 s after the file
-/// was written, which the master that wrote it cannot have been. Returns the number that it held;
-/// empty when nothing was removed. Throws Error when the folder cannot be written.
+/// process's. Of a symbolic link the file behind it is removed. Stale is one whose process does not
+/// live, or was started more than 2 s after the file was written, which the master that wrote it
+/// cannot have been. Returns the number that it held; empty when nothing was removed. Throws Error
+/// when the folder cannot be written.
 std::optional<pid_t> remove_stale_pidfile(const std::string& path);
 
 }  // namespace drover::flock

@@ -23,8 +23,34 @@ def test_number_of_nobody(run, start, pidfile):
     pidfile.write_text(f"{dead.pid}\n")
     result = begin(run, pidfile)
     assert result.returncode == 0
-    assert f"removed '{pidfile}', which named process {dead.pid} that is gone" in result.stderr
+    assert f"removed '{pidfile}', whose writer, process {dead.pid}, is gone" in result.stderr
     assert not pidfile.exists()
+
+
+@pytest.mark.parametrize("suffix", [".oldbin", ".2"])
+def test_names_of_a_reload(run, start, pidfile, suffix):
+    """What kill -9 in the middle of a reload leaves keeps a server from every later one."""
+    stranger = start("sleep", "1000")
+    old = pidfile.with_name(pidfile.name + suffix)
+    old.write_text(f"{stranger.pid}\n")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    assert f"removed '{old}'" in begin(run, pidfile).stderr
+    assert not old.exists() and stranger.poll() is None
+    stranger.kill()
+
+
+def test_link_to_the_pidfile_of_a_living_master(run, start, folder, pidfile):
+    """The file counts that was read, not the link, which is older than the master."""
+    pidfile.symlink_to("real.pid")
+    os.utime(pidfile, (1_000_000_000, 1_000_000_000), follow_symlinks=False)
+    master = start("sleep", "1000")
+    (folder / "real.pid").write_text(f"{master.pid}\n")
+    assert begin(run, pidfile).returncode == 0
+    assert pidfile.read_text() == f"{master.pid}\n"
+    master.kill()
+    master.wait()
+    assert begin(run, pidfile).returncode == 0
+    assert pidfile.is_symlink() and not pidfile.exists()
 
 
 def test_number_of_a_zombie(run, start, pidfile):
