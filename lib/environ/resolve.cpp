@@ -45,7 +45,9 @@ std::string resolve_alias(const Runtime& runtime, const std::string& root, std::
 std::optional<Installation> find_below(const std::string& root, const Runtime& runtime,
                                        Language language, const std::string& version, bool exact) {
   const std::string folder = runtime.versions(root, language);
-  auto names = folder.empty() ? std::vector<std::string>() : names_in(folder);
+  if (folder.empty()) return std::nullopt;
+  auto names = names_in(folder);
+  if (names.empty() || is_environment_of_pyenv(version)) names = {version};  // not in the list
   for (auto found = best_match(version, names); found; found = best_match(version, names)) {
     if (exact && !is_same_version(version, *found)) break;
     const std::string prefix = folder + "/" + *found;
@@ -162,7 +164,7 @@ std::optional<Wanted> managers_default(Language language, const Runtime& runtime
   if (runtime.home_default != nullptr) return runtime.home_default(language, places.home);
   for (const auto& root : runtime.roots(places)) {
     if (runtime.global_file != nullptr) {
-      if (auto wanted = read_global_file(root + "/" + runtime.global_file)) return wanted;
+      if (auto wanted = read_global_file(root + "/" + runtime.global_file, language)) return wanted;
     } else if (runtime.alias != nullptr && is_folder(runtime.versions(root, language))) {
       if (runtime.alias(root, "default"))
         return Wanted{{"default"}, {}, fmt::format("{}'s default", runtime.name)};

@@ -51,7 +51,7 @@ std::optional<std::string> read_rest(int fd, size_t limit) {
 std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), ::closedir);
-  if (!dir && (errno == ENOENT || errno == ENOTDIR)) return names;
+  if (!dir && (errno == ENOENT || errno == ENOTDIR || errno == EACCES)) return names;
   if (!dir) throw Error(errno, "list", folder);
   errno = 0;
   while (const dirent* entry = ::readdir(dir.get()))

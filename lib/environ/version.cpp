@@ -81,6 +81,13 @@ bool is_lts_name(std::string_view text) {
   return text == "lts/*" || (text.starts_with("lts/") && is_version_name(text.substr(4)));
 }
 
+bool is_environment_of_pyenv(std::string_view text) {
+  constexpr std::string_view kBetween = "/envs/";
+  const auto at = text.find(kBetween);
+  return at != std::string_view::npos && is_version_name(text.substr(0, at)) &&
+         is_version_name(text.substr(at + kBetween.size()));
+}
+
 bool is_gemset_name(std::string_view text) {
   return is_version_name(text) && text.find_first_of(":@") == std::string_view::npos;
 }

@@ -15,6 +15,9 @@ bool is_version_name(std::string_view text);
 /// nvm's names for the long-term releases: "lts/*", "lts/hydrogen".
 bool is_lts_name(std::string_view text);
 
+/// pyenv's name for a virtual environment: "3.11.4/envs/app".
+bool is_environment_of_pyenv(std::string_view text);
+
 /// The same for the name of a gemset, which becomes a part of folders in PATH.
 bool is_gemset_name(std::string_view text);
 

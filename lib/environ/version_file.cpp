@@ -49,7 +49,8 @@ std::string_view without_comment(std::string_view line) {
 Wanted wanted_from(std::string_view word, const std::string& path, size_t line) {
   Wanted wanted;
   wanted.origin = fmt::format("{}:{}", path, line);
-  if (!is_version_name(word) && !is_lts_name(word)) refuse(path, line, "that is no version");
+  if (!is_version_name(word) && !is_lts_name(word) && !is_environment_of_pyenv(word))
+    refuse(path, line, "that is no version");
   const auto at = word.find('@');
   wanted.versions.emplace_back(word.substr(0, at));
   if (at == std::string_view::npos) return wanted;
@@ -58,14 +59,16 @@ Wanted wanted_from(std::string_view word, const std::string& path, size_t line) 
   return wanted;
 }
 
-/// A file with one version: its first line that is not a comment.
-Wanted read_plain(const std::string& path) {
+/// A file with one version: its first line that is not a comment. pyenv's may be a list, of which
+/// the first one is the python.
+Wanted read_plain(const std::string& path, Language language) {
   const std::string text = read(path, kLongest);
   std::string_view rest = text;
   if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
   for (size_t number = 1; const auto line = next_line(rest); ++number) {
-    const auto word = without_comment(*line);
+    auto word = without_comment(*line);
     if (word.empty()) continue;
+    if (language == Language::python) word = first_word(word);
     if (word.find_first_of(" \t") != std::string_view::npos)
       refuse(path, number, "more than one word");
     return wanted_from(word, path, number);
@@ -188,7 +191,7 @@ std::vector<const char*> plain_names(Language language) {
 
 std::optional<Wanted> look_in(Language language, const std::string& folder) {
   for (const char* name : plain_names(language))
-    if (exists(folder + name)) return read_plain(folder + name);
+    if (exists(folder + name)) return read_plain(folder + name, language);
   if (auto wanted = read_mise_config(language, folder)) return wanted;
   if (exists(folder + "/.tool-versions"))
     if (auto wanted = read_tool_versions(folder + "/.tool-versions", language)) return wanted;
@@ -229,9 +232,9 @@ std::optional<Wanted> read_tool_versions_of_home(Language language, const std::s
   return read_tool_versions(path, language);
 }
 
-std::optional<Wanted> read_global_file(const std::string& path) {
+std::optional<Wanted> read_global_file(const std::string& path, Language language) {
   if (!exists(path)) return std::nullopt;
-  return read_plain(path);
+  return read_plain(path, language);
 }
 
 }  // namespace drover::environ

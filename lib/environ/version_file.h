@@ -31,6 +31,6 @@ std::optional<Wanted> read_tool_versions_of_home(Language language, const std::s
 
 /// Reads the manager's own default (rbenv's "version" file). Empty when there is none. Throws Error
 /// as above.
-std::optional<Wanted> read_global_file(const std::string& path);
+std::optional<Wanted> read_global_file(const std::string& path, Language language);
 
 }  // namespace drover::environ

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from support.environments import NODE, PYTHON, install, site  # noqa: F401
+from support.flocks import as_nobody
 
 VERSION = "ruby-3.1.2"
 
@@ -288,6 +289,34 @@ def test_conda_sets_its_configured_variables(site):
     (prefix / "conda-meta/state").write_text('{"env_vars": {"FOO": "1", "LD_PRELOAD": "x", "N": 1}}')
     found = site.environment_of("--python", f"conda:{prefix}", "--")
     assert found["FOO"] == "1" and "LD_PRELOAD" not in found and "N" not in found
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("3.11.4/envs/app", "3.11.4/envs/app"), ("3.11.4\n3.10.2\n", "3.11.4"), ("3.11.4 3.10.2", "3.11.4"),
+])  # fmt: skip
+def test_pyenv_lists_and_environments(site, text, wanted):
+    root = site.home / ".pyenv/versions"
+    for version in ("3.11.4", "3.10.2", "3.11.4/envs/app"):
+        install(root / version, interpreter=PYTHON)
+    (site.app / ".python-version").write_text(text)
+    assert site.chosen("python")[0] == f"{root}/{wanted}"
+
+
+@pytest.mark.parametrize("text", ["3.11.4/envs/../x", "3.11.4/envs/", "/envs/x", "3.11.4/envs/a/b", "3.11.4/bin"])
+def test_pyenv_names_that_lead_elsewhere(site, text):
+    install(site.home / ".pyenv/versions/3.11.4", interpreter=PYTHON)
+    (site.app / ".python-version").write_text(text)
+    assert f"{site.app}/.python-version:1" in site.refused("--python", "auto", "--", "true")
+
+
+def test_folder_of_versions_that_may_not_be_listed(site):
+    """Not for this user: entered it can be, by a whole name."""
+    versions = site.rbenv("3.1.2") / "versions"
+    for folder in (site.folder, site.home, versions.parent, site.app):
+        folder.chmod(0o755)
+    versions.chmod(0o711)
+    words = as_nobody(site.program, "--insecure-paths", "--ruby", "3.1.2", "--", "sh", "-c", "command -v ruby")
+    assert site.run(*words).stdout == f"{versions}/3.1.2/bin/ruby\n"
 
 
 def test_folder_of_versions_that_cannot_be_read(site):

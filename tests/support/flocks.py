@@ -10,7 +10,7 @@ import time
 import pytest
 
 from conftest import needs
-from support.processes import alive, context_switches, eventually, in_flock
+from support.processes import alive, asleep, context_switches, eventually, in_flock
 
 SUPPORT = pathlib.Path(__file__).parent
 PYTHON = ("/usr/bin/python3", "-I", "-S", "-B")
@@ -132,7 +132,8 @@ def woken(processes, seconds=3):
     def all_rest():
         before = [context_switches(process.pid) for process in processes]
         time.sleep(0.05)
-        return [context_switches(process.pid) for process in processes] == before
+        resting = all(asleep(process.pid) for process in processes)
+        return resting and [context_switches(process.pid) for process in processes] == before
 
     eventually(all_rest, "all of them to rest")
     before = [context_switches(process.pid) for process in processes]

@@ -133,6 +133,15 @@ def context_switches(pid):
     return total
 
 
+def asleep(pid):
+    """Whether every thread of it sleeps: one that waits for a processor runs on when it gets one."""
+    states = set()
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat") as file:
+            states.add(file.read().rpartition(")")[2].split()[0])
+    return states == {"S"}
+
+
 def holders(path):
     """The pids that hold a flock on the file, by their fdinfo: independent of drover's own code."""
     found = set()
