@@ -16,8 +16,6 @@
 namespace drover::environ {
 namespace {
 
-constexpr size_t kLongest = 1 << 20;
-
 bool is_name_start(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
 bool is_name_character(char c) { return is_name_start(c) || (c >= '0' && c <= '9'); }
 
@@ -27,7 +25,7 @@ class Parser {
     if (rest_.starts_with("\xEF\xBB\xBF")) rest_.remove_prefix(3);
   }
 
-  std::vector<Variable> parse() {
+  std::vector<EnvLine> parse() {
     for (; !rest_.empty(); ++line_)
       read_line();
     return std::move(variables_);
@@ -48,8 +46,9 @@ class Parser {
       rest_.remove_prefix(7);
       skip_blanks();
     }
+    const size_t line = line_;
     const std::string name = read_name();
-    add(name, read_value());
+    add(name, read_value(), line);
   }
 
   std::string read_name() {
@@ -136,12 +135,12 @@ class Parser {
     }
   }
 
-  void add(const std::string& name, std::string value) {
+  void add(const std::string& name, std::string value, size_t line) {
     if (value.find('\0') != std::string::npos) refuse(fmt::format("'{}' holds a NUL", name));
     const auto before = std::find_if(variables_.begin(), variables_.end(),
-                                     [&](const Variable& one) { return one.name == name; });
+                                     [&](const EnvLine& one) { return one.name == name; });
     if (before == variables_.end()) {
-      variables_.push_back({name, std::move(value)});
+      variables_.push_back({name, std::move(value), line});
     } else if (before->value != value) {
       refuse(fmt::format("'{}' has another value above", name));
     }
@@ -163,29 +162,16 @@ class Parser {
   std::string_view rest_;
   const std::string& path_;
   size_t line_ = 1;
-  std::vector<Variable> variables_;
+  std::vector<EnvLine> variables_;
 };
-
-std::string read(const std::string& path) {
-  auto text = read_small_file(path, kLongest);
-  if (text) return std::move(*text);
-  if (errno == EFBIG)
-    throw Error::because(EBADMSG, "use env file", path, "it is longer than 1 MiB");
-  if (errno == EINVAL) throw Error::because(EBADMSG, "use env file", path, "it is no regular file");
-  throw Error(errno, "read env file", path);
-}
 
 }  // namespace
 
-std::vector<Variable> parse_env_file(std::string_view text, const std::string& path) {
+std::vector<EnvLine> parse_env_file(std::string_view text, const std::string& path) {
   return Parser(text, path).parse();
 }
 
-std::vector<Variable> read_env_file(const std::string& path) {
-  return parse_env_file(read(path), path);
-}
-
-EnvDir read_env_dir(const std::string& path) {
+EnvDir read_env_dir(const std::string& path, const FileReader& read) {
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), ::closedir);
   if (!dir) throw Error(errno, "read env folder", path);
   EnvDir result;

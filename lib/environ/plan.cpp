@@ -88,7 +88,6 @@ class Planner {
   }
 
   void clean() {
-    if (wrapper_.clean == Clean::none) return;
     reset(edit_, places_);
     if (wrapper_.clean == Clean::strict) restrict_to(edit_, wrapper_.pass);
   }

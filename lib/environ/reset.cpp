@@ -37,7 +37,7 @@ void clean_path(Edit& edit) {
 void revert_recorded(Edit& edit, const Places& places) {
   // The newest first. What drover-exec hands on has no record of Bundler's, direnv's or mise's: one
   // that is there was made later. What they saved may be full of the managers' own.
-  const Runtime newest = bundler();
+  const Runtime& newest = runtimes().back();  // Bundler
   edit.because(std::string(newest.name));
   newest.undo(edit, places);
   revert_direnv(edit);
@@ -57,15 +57,15 @@ void reset(Edit& edit, const Places& places) {
 }
 
 void restrict_to(Edit& edit, const std::vector<std::string>& pass) {
-  static const std::vector<std::string_view> kAlways = {
-      "HOME",          "USER",       "LOGNAME",    "SHELL",       "LANG",
-      "LC_*",          "TZ",         "TERM",       "TMPDIR",      "XDG_RUNTIME_DIR",
-      "XDG_DATA_HOME", "RBENV_ROOT", "PYENV_ROOT", "NODENV_ROOT", "ASDF_DATA_DIR",
-      "MISE_DATA_DIR", "NVM_DIR",    "rvm_path",   "DROVER_DEPTH"};
+  std::vector<std::string_view> always = {
+      "HOME", "USER", "LOGNAME", "SHELL",           "LANG",          "LC_*",
+      "TZ",   "TERM", "TMPDIR",  "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "DROVER_DEPTH"};
+  for (const Runtime& runtime : runtimes())
+    if (runtime.root_variable != nullptr) always.emplace_back(runtime.root_variable);
   edit.because("clean = \"strict\"");
   std::vector<std::string> others;
   for (const auto& [name, value] : edit.block().variables())
-    if (!is_protocol(name) && !matches_any(name, kAlways) &&
+    if (!is_protocol(name) && !matches_any(name, always) &&
         !matches_any(name, {pass.begin(), pass.end()}))
       others.push_back(name);
   for (const auto& name : others)

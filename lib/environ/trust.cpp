@@ -77,7 +77,7 @@ std::string Trust::read(const std::string& path, size_t limit) {
   if (!file) throw Error(errno, "read", path);
   const struct stat st = os::stat_of(file.get(), path);
   if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, "read", path, "it is no regular file");
-  check(st, path);
+  if (!insecure_) check(st, path);
   auto text = read_rest(file.get(), limit);
   if (text) return std::move(*text);
   if (errno == EFBIG)

@@ -14,6 +14,7 @@
 namespace drover::environ {
 namespace {
 
+constexpr size_t kLongestFile = 1 << 20;
 constexpr auto kScriptLimit = std::chrono::seconds(10);
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
@@ -38,9 +39,9 @@ class Variables {
                            "set it in the wrapper, or name it there in 'allow'");
   }
 
-  void set_from_file(const Variable& variable, const std::string& file) {
-    refuse_dangerous(variable.name, file);
-    edit_.set(variable.name, variable.value);
+  void set_from_file(const std::string& name, const std::string& value, const std::string& file) {
+    refuse_dangerous(name, file);
+    edit_.set(name, value);
   }
 
   void source_scripts() {
@@ -60,7 +61,8 @@ class Variables {
   void read_files() {
     for (const auto& folder : wrapper_.env_dirs) {
       trust_.check_way(folder);
-      const EnvDir found = read_env_dir(folder);
+      const EnvDir found = read_env_dir(
+          folder, [this](const std::string& path) { return trust_.read(path, kLongestFile); });
       edit_.because(folder);
       for (const auto& name : found.unset) {
         trust_.check_way(folder + "/" + name);
@@ -69,22 +71,28 @@ class Variables {
       }
       for (const auto& variable : found.variables) {
         trust_.check_way(folder + "/" + variable.name);
-        set_from_file(variable, folder);
+        set_from_file(variable.name, variable.value, folder);
       }
     }
     for (const auto& file : wrapper_.env_files) {
       trust_.check_way(file);
-      edit_.because(file);
-      for (const auto& variable : read_env_file(file))
-        set_from_file(variable, file);
+      for (const auto& [name, value, line] :
+           parse_env_file(trust_.read(file, kLongestFile), file)) {
+        edit_.because(fmt::format("{}:{}", file, line));
+        set_from_file(name, value, file);
+      }
     }
-    edit_.because("wrapper");
+    edit_.because(wrapper_.origin("unset"));
     for (const auto& name : wrapper_.unset)
       edit_.unset(std::string_view(name));
-    for (const auto& [name, value] : wrapper_.env)
+    for (const auto& [name, value] : wrapper_.env) {
+      edit_.because(wrapper_.origin("env." + name));
       edit_.set(name, value);
-    for (const auto& [name, where] : wrapper_.secrets)
+    }
+    for (const auto& [name, where] : wrapper_.secrets) {
+      edit_.because(wrapper_.origin("secret." + name));
       set_secret(name, where);
+    }
   }
 
   /// The program gets the file's name, not the secret: that would be in /proc/PID/environ and in
@@ -115,7 +123,7 @@ void add_variables(const Wrapper& wrapper, Edit& edit, Trust& trust) {
 }
 
 void add_folders(const Wrapper& wrapper, Edit& edit, Trust& trust) {
-  edit.because("path");
+  edit.because(wrapper.origin("path"));
   for (const auto& part : wrapper.path_front)
     if (exists(part)) trust.check_way(part);
   if (!wrapper.path_front.empty()) edit.prepend("PATH", wrapper.path_front);

@@ -157,6 +157,7 @@ class Reader {
                                   "the first line in [brackets]",
                                   key.str()));
       wrapper_.env.push_back({std::string(key.str()), text(value)});
+      wrapper_.origins["env." + wrapper_.env.back().name] = origin(value);
     }
   }
 
@@ -170,6 +171,7 @@ class Reader {
         refuse(value, "no name of a credential");
       wrapper_.secrets[std::string(key.str())] =
           where.starts_with("file:") ? lexical(wrapper_.app, where.substr(5)) : where;
+      wrapper_.origins["secret." + std::string(key.str())] = origin(value);
     }
   }
 
@@ -247,6 +249,7 @@ class Reader {
     const auto known = actions();
     const auto action = known.find(key);
     if (action != known.end()) {
+      wrapper_.origins[key] = origin(node);
       action->second(node);
       return;
     }
@@ -266,6 +269,11 @@ class Reader {
 };
 
 }  // namespace
+
+std::string Wrapper::origin(const std::string& key) const {
+  const auto found = origins.find(key);
+  return found == origins.end() ? key : found->second;
+}
 
 size_t body_size(std::string_view text) {
   const auto next = text.find("\n#!");

@@ -21,7 +21,6 @@ struct Setting {
 enum class Clean {
   reset,   ///< take back what others left (lib/environ/reset.h)
   strict,  ///< start from an allow-list
-  none,    ///< leave what was inherited
 };
 enum class Bundle {
   automatic,  ///< setup when the application has a Gemfile
@@ -51,8 +50,11 @@ struct Wrapper {
   std::vector<std::string> scripts;  ///< to source, in this order
   std::string folder;                ///< to change to; "keep" to stay
   std::optional<mode_t> umask;
-  std::string lock;             ///< absolute; empty for none
-  bool insecure_paths = false;  ///< of everything but the wrapper itself
+  std::string lock;                            ///< absolute; empty for none
+  bool insecure_paths = false;                 ///< of everything but the wrapper itself
+  std::map<std::string, std::string> origins;  ///< "FILE:LINE" of "unset", "env.NAME" and the like
+
+  [[nodiscard]] std::string origin(const std::string& key) const;
 };
 
 /// Where the wrapper's body ends and another language begins: the offset of the second line that

@@ -1,13 +1,16 @@
 """drover-exec gives back the environment that was there before version managers came."""
 
+import base64
 import os
 import shutil
 import subprocess
+import zlib
 
 import pytest
 
 from conftest import needs
 from support.environments import SHELL_OWN, parse, site  # noqa: F401
+from support.flocks import IN_SANITIZER_BUILD
 
 NONE = ("--ruby", "none", "--python", "none", "--node", "none", "--")
 
@@ -103,17 +106,57 @@ def test_damaged_record_of_a_tool(site, name, damage):
     assert f"! {name}: it cannot be read" in shown.stdout
 
 
-def test_virtual_environment(site):
+VENV = ["/usr/bin/python3", "-m", "venv", "--without-pip"]
+VIRTUALENV = ["virtualenv", "--quiet", "--no-download", "--no-pip", "--no-setuptools", "--no-wheel"]
+
+
+@pytest.mark.parametrize("make", [VENV, VIRTUALENV], ids=["venv", "virtualenv"])
+def test_virtual_environment(site, make):
     """scenario 7"""
-    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / "venv"], check=True)
+    needs(*make[:1])
+    made = site.run(*make, site.app / "venv")
+    assert made.returncode == 0, made.stderr
     activate = ("bash", "-c", f'. {site.app}/venv/bin/activate; exec "$@"', "bash")
     polluted = polluted_by(site, *activate, least=2)
     assert residue(site, polluted) == {}
 
 
+def msgpack(data):
+    """As much of the format as mise's record needs."""
+    if isinstance(data, dict):
+        return bytes([0x80 | len(data)]) + b"".join(msgpack(part) for item in data.items() for part in item)
+    if isinstance(data, list):
+        return bytes([0x90 | len(data)]) + b"".join(map(msgpack, data))
+    return b"\xd9" + bytes([len(data)]) + data.encode()
+
+
+def test_mise(site):
+    """What `mise activate` recorded; a folder that it added once is taken out once."""
+    tool = "/opt/tools/ruby/bin"
+    record = {"old": {"KEPT": "a value"}, "new": {"KEPT": "changed", "FOO": "1"}, "path": [tool]}
+    clean = {**site.clean, "PATH": f"{site.clean['PATH']}:{tool}"}
+    polluted = {
+        **clean, "KEPT": "changed", "FOO": "1", "PATH": f"{tool}:{clean['PATH']}", "MISE_SHELL": "bash",
+        "__MISE_DIFF": base64.b64encode(zlib.compress(msgpack(record))).decode().rstrip("="),
+        "__MISE_ORIG_PATH": clean["PATH"], "__MISE_SESSION": "x",
+    }  # fmt: skip
+    assert site.environment_of(*NONE, env=polluted) == site.environment_of(*NONE, env=clean)
+
+
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="a sanitizer reserves terabytes of addresses")
+@pytest.mark.parametrize("name", ["DIRENV_DIFF", "__MISE_DIFF"])
+def test_record_that_unpacks_to_a_flood(site, name):
+    """scenario 8: a warning, in bounded memory."""
+    bomb = base64.urlsafe_b64encode(zlib.compress(bytes(30 << 20), 9)).decode()
+    assert len(bomb) < 64 << 10
+    limited = ("prlimit", f"--as={64 << 20}", site.program, "-v", *NONE, "true")
+    result = site.run(*limited, env={**site.clean, name: bomb})
+    assert result.returncode == 0 and f"'{name}': it cannot be read" in result.stderr
+
+
 def test_virtual_environment_in_rbenv(site, rbenv):
     """scenario 7"""
-    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / "venv"], check=True)
+    subprocess.run([*VENV, site.app / "venv"], check=True)
     activate = ("bash", "-c", f'. {site.app}/venv/bin/activate; exec "$@"', "bash")
     assert residue(site, polluted_by(site, *activate, env=polluted_by(site, *rbenv))) == {}
 
@@ -188,6 +231,12 @@ def rbenv_gemset(home):
     }  # fmt: skip
 
 
+def nodenv(home):
+    root = f"{home}/.nodenv"
+    return {"NODENV_VERSION": "18.1.0", "NODENV_DIR": "/srv/app", "NODENV_HOOK_PATH": "/etc/nodenv.d",
+            "NODENV_SHELL": "bash", "PATH": f"{root}/versions/18.1.0/bin:{root}/libexec:"}  # fmt: skip
+
+
 def virtualenv(home):
     folder = f"{home}/app/venv"
     return {"VIRTUAL_ENV": folder, "VIRTUAL_ENV_PROMPT": "venv", "PKG_CONFIG_PATH": f"{folder}/lib/pkgconfig",
@@ -196,7 +245,7 @@ def virtualenv(home):
 
 
 MANAGERS = {"rvm": rvm, "chruby": chruby, "nvm": nvm, "pyenv": pyenv, "conda": conda, "asdf": asdf,
-            "rbenv-gemset": rbenv_gemset, "virtualenv": virtualenv}  # fmt: skip
+            "rbenv-gemset": rbenv_gemset, "nodenv": nodenv, "virtualenv": virtualenv}  # fmt: skip
 
 
 def activated(site, manager, env=None, **options):
@@ -303,7 +352,7 @@ def test_path_is_safe(site, path, wanted):
 
 def test_long_path(site):
     """scenario 36"""
-    path = ":".join(f"/folder/{number}" for number in range(5000)) + ":/usr/bin"
+    path = ":".join(f"/folder/{number}" for number in range(10000)) + ":/usr/bin"
     assert site.environment_of(*NONE, env={**site.clean, "PATH": path})["PATH"] == path
 
 

@@ -33,9 +33,9 @@ def test_explain(site, wrapper):
     prefix = f"{site.home}/.rbenv/versions/3.1.2"
     for line in (f"= ruby {prefix}  ({site.app}/.ruby-version:1)",
                  f"+ PATH: {prefix}/bin  ({site.app}/.ruby-version:1)",
-                 f"+ PLAIN=1  ({site.app}/env)", "- KEPT  (wrapper)", f"in {site.app}",
+                 f"+ PLAIN=1  ({site.app}/env:2)", f"- KEPT  ({wrapper}:5)", f"in {site.app}",
                  f"holding {site.app}/app.lock",
-                 f"+ DB_PASSWORD=<masked, 15 bytes>  ({site.app}/env)"):  # fmt: skip
+                 f"+ DB_PASSWORD=<masked, 15 bytes>  ({site.app}/env:1)", f"+ URL=<masked, 30 bytes>  ({wrapper}:8)"):  # fmt: skip
         assert line in lines
     assert lines[-1] == "exec /usr/bin/sleep 'a b' --daemon '' 'it'\\''s'"
     assert SECRET not in shown.stdout
@@ -114,7 +114,7 @@ def test_masked(site, name):
                          [("PORT", "80"), ("U", "https://host/a@b:c"), ("PASSWORD", ""), ("KEYS", "x")])
 def test_not_masked(site, variable, value):
     path = site.wrapper(f'command = ["true"]\n[env]\n{variable} = "{value}"')
-    assert f"+ {variable}={value}  (wrapper)" in site.drover_exec("--explain", path).stdout
+    assert f"+ {variable}={value}  ({path}:4)" in site.drover_exec("--explain", path).stdout
 
 
 def running(site, start, path, **options):

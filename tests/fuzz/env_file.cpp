@@ -6,9 +6,9 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
-    for (const auto& [name, value] :
+    for (const auto& [name, value, line] :
          drover::environ::parse_env_file(drover::fuzz::text_of(data, size), "f"))
-      if (name.empty() || value.find('\0') != std::string::npos) std::abort();
+      if (name.empty() || line == 0 || value.find('\0') != std::string::npos) std::abort();
   } catch (const drover::Error&) {
   }
   return 0;

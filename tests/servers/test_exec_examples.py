@@ -53,6 +53,13 @@ def lines(first):
     return found
 
 
+def in_readme(language, word):
+    """The block of the project's README.md in this language that has the word."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    (found,) = [block for block in blocks if word in block]
+    return found
+
+
 class Example:
     """A server by one of the wrappers; the layouts of the managers are in its own folder."""
 
@@ -162,7 +169,7 @@ class OfReadme(WithRvm):
         return {**files, "unicorn.rb": files["unicorn.rb"].replace("Drover.wrapper!", ""), ".ruby-version": "9.9.9"}
 
     def wrapper_for(self, version):
-        (text,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+        text = in_readme("toml", "ruby")
         assert text.count("3.1.2@app") == 1
         return text.replace("3.1.2@app", f"{version}@app").replace("[env]", 'lock = "/run/app/unicorn.pid.lock"\n[env]')
 
@@ -244,8 +251,22 @@ class GunicornExample(Example, Gunicorn):
         return {"interpreter": f"{self.current.resolve()}/.venv/bin"}
 
 
+class GunicornOfReadme(GunicornExample):
+    """The lines of the project's README.md; the lock and the rest are for the test."""
+
+    def files(self, version):
+        files = super().files(version)
+        more = 'pidfile = "/run/app/gunicorn.pid"\n' + files["gunicorn.conf.py"].partition("pre_exec = drover.wrapper\n")[2]
+        return {**files, "gunicorn.conf.py": in_readme("python", "gunicorn.conf.py") + more}
+
+    def wrapper_for(self, version):
+        more = 'lock = "/run/app/gunicorn.pid.lock"\n[env]\nDJANGO_SETTINGS_MODULE = "app.settings"\n'
+        return in_readme("toml", "python") + more
+
+
 EXAMPLES = {
     "README": OfReadme,
+    "README, gunicorn": GunicornOfReadme,
     "unicorn-rbenv": WithRbenv,
     "unicorn-rvm": WithRvm,
     "unicorn-rubies": WithRubies,
@@ -255,7 +276,8 @@ EXAMPLES = {
 
 
 def test_each_example_is_tried():
-    assert {path.name for path in WRAPPERS.iterdir()} == {f"{name}.md" if name == "README" else name for name in EXAMPLES}
+    ours = {name for name in EXAMPLES if not name.startswith("README")}
+    assert {path.name for path in WRAPPERS.iterdir()} == ours | {"README.md"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -273,12 +295,12 @@ def test_start_deploy_reload(processes, example):
         shutil.rmtree(old)
         server.would_start()
         # A virtual environment is named by the link: for it nothing changes in the environment.
-        assert server.difference()[0] == (0 if example == "gunicorn-venv" else 1)
+        assert server.difference()[0] == (0 if "gunicorn" in example else 1)
         server.reload()
         check(server, name, version)
         old = new
     server.end()
-    assert holders(server.lock) == set()
+    eventually(lambda: holders(server.lock) == set(), "its last process to end")
 
 
 def test_no_difference_after_a_reload(processes):

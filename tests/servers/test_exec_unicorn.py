@@ -135,6 +135,11 @@ def test_fifty_generations_under_load(server):
         shutil.rmtree(old)
         master = server.hot_reload()
         seen[generation] = environment(master)
+        eventually(lambda: server.serves_release(str(generation)), server.with_log("the release"))  # noqa: B023
+        said = server.says()
+        ruby = "3.1.10" if generation % 2 == 0 else "3.1.2"
+        assert said["path"] == f"{server.rbenv}/versions/{ruby}/bin"
+        assert (said["gemfile"], said["again"]) == (f"{server.current}/Gemfile", f"{server.current}/bin/unicorn")
     done, failed, words = load.finish()
     assert failed == 0 and done > 0, words
     assert server.says()["release"] == "50"

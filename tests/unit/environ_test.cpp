@@ -112,11 +112,11 @@ TEST_CASE("an env file is data") {
   const auto variables = parse_env_file(
       "\xEF\xBB\xBF# c\r\nexport A=1 # x\nB='$(id)'\nC=\"a\\n\\$b\"\nD= # nothing\nE=a#b\n", "f");
   REQUIRE(variables.size() == 5);
-  CHECK(variables[0] == Variable{"A", "1"});
-  CHECK(variables[1] == Variable{"B", "$(id)"});
-  CHECK(variables[2] == Variable{"C", "a\n$b"});
-  CHECK(variables[3] == Variable{"D", ""});
-  CHECK(variables[4] == Variable{"E", "a#b"});
+  CHECK(variables[0] == EnvLine{"A", "1", 2});
+  CHECK(variables[1] == EnvLine{"B", "$(id)", 3});
+  CHECK(variables[2] == EnvLine{"C", "a\n$b", 4});
+  CHECK(variables[3] == EnvLine{"D", "", 5});
+  CHECK(variables[4] == EnvLine{"E", "a#b", 6});
   for (const char* text : {"A='x", "A=\"x", "1A=x", "A", "A=1\nA=2", "A='x' y", "A=\"\\q\""})
     CHECK_THROWS_AS(parse_env_file(text, "f"), Error);
 }

@@ -38,6 +38,7 @@ Runtime asdf() {
           .languages = {Language::ruby, Language::python, Language::node},
           .undo = undo,
           .roots = roots,
+          .root_variable = "ASDF_DATA_DIR",
           .versions =
               [](const std::string& root, Language language) {
                 return fmt::format("{}/installs/{}", root, plugin_of(language));

@@ -26,6 +26,7 @@ Runtime mise() {
           .languages = {Language::ruby, Language::python, Language::node},
           .undo = undo,
           .roots = roots,
+          .root_variable = "MISE_DATA_DIR",
           .versions =
               [](const std::string& root, Language language) {
                 return fmt::format("{}/installs/{}", root, to_string(language));

@@ -13,6 +13,7 @@ Runtime nodenv() {
           .languages = {Language::node},
           .undo = [](Edit& edit, const Places& places) { xenv::undo(edit, places, kKind); },
           .roots = [](const Places& places) { return xenv::roots(places, kKind); },
+          .root_variable = "NODENV_ROOT",
           .versions = [](const std::string& root, Language) { return xenv::versions(root); },
           .alias = nullptr,
           .global_file = "version",

@@ -35,6 +35,7 @@ Runtime nvm() {
           .languages = {Language::node},
           .undo = undo,
           .roots = roots,
+          .root_variable = "NVM_DIR",
           .versions = [](const std::string& root, Language) { return root + "/versions/node"; },
           .alias = alias,
           .global_file = "alias/default",

@@ -19,6 +19,7 @@ Runtime pyenv() {
           .languages = {Language::python},
           .undo = undo,
           .roots = [](const Places& places) { return xenv::roots(places, kKind); },
+          .root_variable = "PYENV_ROOT",
           .versions = [](const std::string& root, Language) { return xenv::versions(root); },
           .alias = nullptr,
           .global_file = "version",

@@ -64,6 +64,7 @@ Runtime rbenv() {
           .languages = {Language::ruby},
           .undo = undo,
           .roots = roots,
+          .root_variable = "RBENV_ROOT",
           .versions = [](const std::string& root, Language) { return xenv::versions(root); },
           .alias = nullptr,
           .global_file = "version",

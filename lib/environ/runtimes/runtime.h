@@ -46,6 +46,8 @@ struct Runtime {
   std::vector<std::string> (*roots)(const Places& places) = [](const Places&) {
     return std::vector<std::string>();
   };
+  /// The variable that tells where it lives; null when there is none.
+  const char* root_variable = nullptr;
   /// The folder below a root whose entries are the versions of a language; empty for none.
   std::string (*versions)(const std::string& root, Language language) =
       [](const std::string&, Language) { return std::string(); };
@@ -70,17 +72,5 @@ std::vector<std::string> roots_from(const Places& places, const char* variable,
                                     std::vector<std::string> defaults);
 /// Whether `path` is `root` or below it.
 bool is_in(std::string_view path, std::string_view root);
-
-Runtime rvm();
-Runtime rbenv();
-Runtime nodenv();
-Runtime pyenv();
-Runtime chruby();
-Runtime asdf();
-Runtime mise();
-Runtime nvm();
-Runtime venv();
-Runtime conda();
-Runtime bundler();
 
 }  // namespace drover::environ

@@ -184,6 +184,7 @@ Runtime rvm() {
           .languages = {Language::ruby},
           .undo = undo,
           .roots = roots,
+          .root_variable = "rvm_path",
           .versions = [](const std::string& root, Language) { return root + "/rubies"; },
           .alias = alias,
           .global_file = nullptr,

@@ -5,6 +5,19 @@
 
 namespace drover::environ {
 
+// What each file of this folder defines.
+Runtime asdf();
+Runtime bundler();
+Runtime chruby();
+Runtime conda();
+Runtime mise();
+Runtime nodenv();
+Runtime nvm();
+Runtime pyenv();
+Runtime rbenv();
+Runtime rvm();
+Runtime venv();
+
 std::span<const Runtime> runtimes() {
   // Bundler stands last: it is undone first, as what it saved is full of the others (reset.cpp).
   static const std::array kTable = {mise(), asdf(), rbenv(), nodenv(), pyenv(),  chruby(),
