@@ -105,8 +105,9 @@ std::string join_within_limit(std::vector<std::string> words, std::vector<std::s
     size += word.size() + 1;
   std::vector<size_t> longest(words.size());
   std::iota(longest.begin(), longest.end(), 0U);
-  std::stable_sort(longest.begin(), longest.end(),
-                   [&](size_t a, size_t b) { return words[a].size() > words[b].size(); });
+  std::sort(longest.begin(), longest.end(), [&](size_t a, size_t b) {
+    return std::pair(words[b].size(), a) < std::pair(words[a].size(), b);
+  });
   for (auto next = longest.begin(); size > kLongest; ++next) {
     std::string& word = words[*next];
     lost.push_back(word.substr(1, word.find('=') - 1));
