@@ -50,7 +50,8 @@ void add_interpreter(CLI::App& app, const std::string& name, environ::Setting& s
            setting = {value, "--" + name};
          },
          fmt::format("The {}: auto, a version, MANAGER:VERSION, a folder, system, none", name))
-      ->type_name("SPEC");
+      ->type_name("SPEC")
+      ->check(cli::not_empty());
 }
 
 void add_options(CLI::App& app, Arguments& arguments) {
@@ -63,12 +64,14 @@ void add_options(CLI::App& app, Arguments& arguments) {
           ->check(CLI::Range(1, 1 << 22));
   auto* check =
       app.add_flag("--check", arguments.check, "Check that it would run: for a deployment");
-  app.add_option("--import", arguments.script,
-                 "Source a shell script once, print its changes for a wrapper")
-      ->type_name("SCRIPT")
-      ->check(cli::not_empty());
-  app.add_option("--print-hook", arguments.hook, "Print what SERVER's configuration needs")
-      ->type_name("SERVER");
+  auto* import = app.add_option("--import", arguments.script,
+                                "Source a shell script once, print its changes for a wrapper");
+  import->type_name("SCRIPT")->check(cli::not_empty());
+  auto* hook =
+      app.add_option("--print-hook", arguments.hook, "Print what SERVER's configuration needs");
+  hook->type_name("SERVER")->check(cli::not_empty());
+  hook->excludes(import)->excludes(explain)->excludes(diff)->excludes(check);
+  import->excludes(explain)->excludes(diff)->excludes(check);
   app.add_flag("--json", arguments.style.json, "With --explain: write one JSON object")
       ->needs(explain);
   app.add_flag("--show-secrets", arguments.style.secrets, "Do not mask what looks like a secret");
@@ -109,7 +112,10 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   description.wrapper = !asks_to_show(argc, argv);
   if (!options.parse(argc, argv)) return false;
   arguments.words = options.words();
-  if (arguments.hook || arguments.script) return true;
+  if (arguments.hook || arguments.script) {
+    if (arguments.words.empty()) return true;
+    throw cli::UsageError(fmt::format("'{}' is one word too many", arguments.words[0]));
+  }
   if (arguments.words.empty()) throw cli::UsageError("a WRAPPER, or -- and a COMMAND, is needed");
   arguments.prefix = arguments.words[0] == "--";
   if (arguments.prefix) arguments.words.erase(arguments.words.begin());

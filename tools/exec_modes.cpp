@@ -51,7 +51,10 @@ void look_at_interpreter(const std::string& script) {
 /// Whether the lock file could be taken, without making or locking it.
 void look_at_lock(const std::string& lock) {
   const std::string folder = os::split_path(lock).first;
-  if (flock::LockFile::open(lock)) return;
+  if (const auto file = flock::LockFile::open(lock)) {
+    flock::refuse_pidfile(lock);
+    return;
+  }
   if (::access(folder.c_str(), W_OK | X_OK) != 0) throw Error(errno, "make a lock file in", folder);
 }
 
@@ -67,7 +70,7 @@ void look(const environ::Plan& plan) {
     throw Error(errno, "change to folder", plan.folder);
   if (!plan.lock.empty()) look_at_lock(plan.lock);
   look_at_interpreter(plan.program);
-  if (!environ::has_format(plan.program))
+  if (::access(plan.program.c_str(), R_OK) == 0 && !environ::has_format(plan.program))
     throw Error(ENOEXEC, "run", plan.program, "a script begins with #!");
 }
 
@@ -101,6 +104,8 @@ void say_steps(const environ::Plan& plan, const Style& style) {
 
 int check(const environ::Plan& plan) {
   look(plan);
+  if (!plan.folder.empty() && ::chdir(plan.folder.c_str()) != 0)
+    throw Error(errno, "change to folder", plan.folder);
   for (const auto& words : plan.checks) {
     const auto [status, errors] = os::try_out({words[0], words, plan.environment.strings()},
                                               std::chrono::steady_clock::now() + kCheckLimit);
@@ -126,11 +131,16 @@ int import_script(const std::string& script, const environ::Caller& caller, bool
   const environ::Import import = environ::import_script(
       path, caller.folder, {caller.home, caller.folder, caller.environment}, kImportLimit);
   fmt::print("{}", as_toml(import));
+  for (const environ::Step& step : steps)
+    cli::say(cli::Level::warning, fmt::format("'{}': {}", step.subject, step.text));
   const auto warn = [](const std::string& text) { cli::say(cli::Level::warning, text); };
   for (const auto& [name, value] : import.set)
     if (shown(name, value, {}) != value)
       warn(fmt::format("'{}' looks like a secret: better in an env_file outside of the repository",
                        name));
+  for (const auto& [name, value] : import.set)
+    if (!is_utf8(name) || !is_utf8(value))
+      warn(fmt::format("'{}' is no UTF-8, which TOML cannot hold: it is changed here", name));
   if (import.umask_changed) warn("the umask that it sets is not in this: umask = \"...\"");
   if (import.folder_changed) warn("its change of folder is not in this: cwd = \"...\"");
   return cli::kDone;

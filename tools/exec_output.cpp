@@ -56,13 +56,13 @@ std::string quoted(const std::string& word) {
 }
 
 std::string command_line(const environ::Plan& plan, const Style& style) {
-  std::string line = plan.program;
+  std::string line = quoted(plan.program);
   for (size_t at = 1; at < plan.arguments.size(); ++at)
     line += " " + quoted(shown("", plan.arguments[at], style));
   return line;
 }
 
-/// A basic string of TOML. What is no UTF-8 cannot be written in one: it becomes "?".
+/// A basic string of TOML. What is no UTF-8 cannot be written in one: it becomes U+FFFD.
 std::string toml_string(const std::string& text) {
   std::string quoted = Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
   for (auto at = quoted.find('\x7f'); at != std::string::npos; at = quoted.find('\x7f', at))
@@ -88,12 +88,17 @@ const char* kind_name(Step::Kind kind) {
   return "set";
 }
 
+/// The values of variables may be secrets, what is said of files is not.
+std::string text_of(const Step& step, const Style& style) {
+  return step.kind == Step::Kind::set ? shown(step.subject, step.text, style) : step.text;
+}
+
 std::string as_json(const environ::Plan& plan, const Style& style) {
   Json steps = Json::array();
   for (const Step& step : plan.steps)
     steps.push_back({{"kind", kind_name(step.kind)},
                      {"subject", step.subject},
-                     {"text", shown(step.subject, step.text, style)},
+                     {"text", text_of(step, style)},
                      {"reason", step.reason}});
   Json arguments = Json::array();
   for (const auto& word : plan.arguments)
@@ -102,6 +107,7 @@ std::string as_json(const environ::Plan& plan, const Style& style) {
                        {"program", plan.program},
                        {"arguments", std::move(arguments)},
                        {"folder", plan.folder},
+                       {"umask", plan.umask ? Json(fmt::format("{:04o}", *plan.umask)) : Json()},
                        {"lock", plan.lock},
                        {"steps", std::move(steps)}};
   return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -115,9 +121,18 @@ std::string shown(const std::string& name, const std::string& value, const Style
   return masked ? fmt::format("<masked, {} bytes>", value.size()) : value;
 }
 
+bool is_utf8(const std::string& text) {
+  try {
+    (void)Json(text).dump();
+    return true;
+  } catch (const Json::exception&) {
+    return false;
+  }
+}
+
 std::string line_of(const Step& step, const Style& style) {
   const std::string reason = step.reason.empty() ? "" : fmt::format("  ({})", step.reason);
-  const std::string value = shown(step.subject, step.text, style);
+  const std::string value = text_of(step, style);
   switch (step.kind) {
     case Step::Kind::set:
       return fmt::format("+ {}={}{}", step.subject, value, reason);
@@ -148,7 +163,9 @@ std::string as_toml(const environ::Import& import) {
                         printable(fmt::to_string(fmt::join(import.left_out, " "))));
   if (!import.command.empty()) text += fmt::format("# command = [{}]\n", list(import.command));
   if (!import.unset.empty()) text += fmt::format("unset = [{}]\n", list(import.unset));
-  if (!import.path.empty()) text += fmt::format("[path]\nprepend = [{}]\n", list(import.path));
+  if (!(import.path_front.empty() && import.path_back.empty())) text += "[path]\n";
+  if (!import.path_front.empty()) text += fmt::format("prepend = [{}]\n", list(import.path_front));
+  if (!import.path_back.empty()) text += fmt::format("append = [{}]\n", list(import.path_back));
   text += "[env]\n";
   for (const auto& [name, value] : import.set)
     text += fmt::format("{} = {}\n", toml_string(name), toml_string(value));

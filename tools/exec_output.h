@@ -27,6 +27,9 @@ std::string line_of(const environ::Step& step, const Style& style);
 /// What a script means, as TOML for a wrapper, with comments on what is not in it.
 std::string as_toml(const environ::Import& import);
 
+/// Whether TOML and JSON can hold it.
+bool is_utf8(const std::string& text);
+
 /// The value, or "<masked, N bytes>" for what by its name, or as an address with a password in it,
 /// is probably a secret.
 std::string shown(const std::string& name, const std::string& value, const Style& style);

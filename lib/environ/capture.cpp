@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -51,7 +50,9 @@ std::string shell_code(const std::string& nonce, Until until) {
       nonce);
   // In a subshell, or with redirections alone, an "exec" ends nothing.
   const std::string stop = fmt::format(
-      "exec() {{ [ $# != 0 ] || return 0; [ \"$BASHPID\" = $$ ] || builtin exec \"$@\"\n"
+      "exec() {{ while :; do case \"$1\" in -a) shift 2 ;; -[cl] | -cl | -lc) shift ;; --) shift; "
+      "break ;; *) break ;; esac; done\n"
+      "[ $# != 0 ] || return 0; [ \"$BASHPID\" = $$ ] || builtin exec \"$@\"\n"
       "drover_{0} after && /usr/bin/printf '%s\\0' \"$@\" >&9 || exit 96; exit 0; }}\n",
       nonce);
   const std::string end = fmt::format(
@@ -70,11 +71,12 @@ std::string shell_code(const std::string& nonce, Until until) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent || ::chdir(folder) != 0) ::_exit(98);
   const int null = ::open("/dev/null", O_RDONLY);
-  if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(2, 1) < 0 ||
+  if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(2, 1) < 0 || ::fcntl(2, F_SETFD, 0) < 0 ||
       (pipe == kOutput ? ::fcntl(pipe, F_SETFD, 0) : ::dup2(pipe, kOutput)) < 0)
     ::_exit(98);
-  ::syscall(SYS_close_range, 3, kOutput - 1, 0);
-  ::syscall(SYS_close_range, kOutput + 1, ~0U, 0);
+  if (::syscall(SYS_close_range, 3, kOutput - 1, 0) != 0 ||
+      ::syscall(SYS_close_range, kOutput + 1, ~0U, 0) != 0)
+    ::_exit(98);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -90,12 +92,16 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
   return pointers;
 }
 
-/// Those that would end this process and leave the script to run on: but for what is ignored.
+/// Those that would end this process and leave the script to run on: but for what is ignored or
+/// blocked.
 sigset_t deadly_signals() {
   sigset_t set = os::signal_set({});
+  sigset_t blocked = set;
+  ::sigprocmask(SIG_SETMASK, nullptr, &blocked);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
     struct sigaction action {};
-    if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_IGN)
+    if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_IGN &&
+        sigismember(&blocked, number) == 0)
       sigaddset(&set, number);
   }
   return set;
@@ -106,7 +112,7 @@ class Shell {
  public:
   Shell(const std::string& script, const std::string& folder, const std::string& nonce,
         const Block& environment, Until until)
-      : script_(script), signals_(deadly_signals()), stopped_(os::open_signalfd(deadly_signals())) {
+      : script_(script) {
     std::vector<std::string> words = {
         kShell, "--noprofile", "--norc", "-p", "-c", shell_code(nonce, until), "capture", script};
     std::vector<std::string> variables = environment.strings();
@@ -123,13 +129,12 @@ class Shell {
     if (pid_ == 0) become_shell(writer.get(), parent, folder.c_str(), arguments, block);
     ::setpgid(pid_, pid_);  // here too: who comes first does it
     process_ = os::Process::open(pid_);
-    if (!process_) throw Error(errno, "watch the shell of", script);
+    if (process_) return;
+    const int err = errno;
+    end();
+    throw Error(err, "watch the shell of", script);
   }
-  ~Shell() {
-    if (pid_ <= 0) return;
-    ::kill(-pid_, SIGKILL);
-    reap();
-  }
+  ~Shell() { end(); }
   Shell(const Shell&) = delete;
   Shell& operator=(const Shell&) = delete;
 
@@ -160,7 +165,8 @@ class Shell {
   static std::string describe(os::ExitStatus status) {
     if (status.shell_code() == 97) return "its last command failed";
     if (status.shell_code() == 98 || status.shell_code() == 99)
-      return fmt::format("'{}' could not be started", kShell);
+      return fmt::format("'{}' ended with {}, as where it cannot be started", kShell,
+                         status.shell_code());
     return "the shell " + status.describe();
   }
 
@@ -176,6 +182,12 @@ class Shell {
     }
   }
 
+  void end() {
+    if (pid_ <= 0) return;
+    ::kill(-pid_, SIGKILL);
+    reap();
+  }
+
   int reap() {
     int status = 0;
     while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
@@ -185,8 +197,9 @@ class Shell {
   }
 
   std::string script_;
-  os::BlockedSignals signals_;
-  os::Fd stopped_;
+  const sigset_t deadly_ = deadly_signals();
+  os::BlockedSignals signals_{deadly_};
+  os::Fd stopped_ = os::open_signalfd(deadly_);
   os::ReapableChildren reapable_;
   os::Fd reader_;
   pid_t pid_ = 0;
@@ -232,9 +245,11 @@ Captured capture(const std::string& script, const std::string& folder, const Blo
   struct stat st {};
   if (::stat(script.c_str(), &st) != 0) throw Error(errno, "source", script);
   if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, "source", script, "it is no regular file");
+  if (::access((folder + "/.").c_str(), X_OK) != 0) throw Error(errno, "source in folder", folder);
   Block given;
   for (const auto& [name, value] : environment.variables())
-    if (!is_protocol(name) && !is_the_shells(name)) given.set(name, value);
+    if (!is_protocol(name) && !is_the_shells(name) && name != "POSIXLY_CORRECT")
+      given.set(name, value);
   given.set("PWD", folder);  // by its links, where it is the same
   const std::string nonce = make_nonce();
   const std::string text =

@@ -39,7 +39,7 @@ std::string find_program(const std::string& name, std::string_view path, const s
   int err = ENOENT;
   if (name.find('/') != std::string::npos) {
     const std::string full = name.starts_with('/') ? name : folder + "/" + name;
-    err = why_not(full, not_these);
+    if (full == name || !folder.empty()) err = why_not(full, not_these);
     if (err == 0) return full;
   } else if (!name.empty()) {
     for (const auto& part : split_list(path)) {

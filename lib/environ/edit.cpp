@@ -92,14 +92,13 @@ bool is_the_systems(const std::string& part) {
 
 }  // namespace
 
-void Edit::drop_parts(std::string_view name,
-                      const std::function<bool(const std::string&)>& unwanted) {
+void Edit::drop(std::string_view name, const std::function<bool(const std::string&)>& unwanted) {
   const std::string* list = block_.find(name);
   if (list == nullptr) return;
   std::vector<std::string> kept;
   bool dropped = false;
   for (std::string& part : split_list(*list)) {
-    if (!is_the_systems(part) && unwanted(part)) {
+    if (unwanted(part)) {
       dropped = true;
       steps_.push_back({Step::Kind::part_removed, std::string(name), std::move(part), reason_});
     } else {
@@ -112,6 +111,17 @@ void Edit::drop_parts(std::string_view name,
   } else {
     block_.set(name, join_list(kept));
   }
+}
+
+void Edit::drop_parts(std::string_view name,
+                      const std::function<bool(const std::string&)>& unwanted) {
+  drop(name, [&](const std::string& part) { return !is_the_systems(part) && unwanted(part); });
+}
+
+void Edit::drop_own_parts(std::string_view name, const std::vector<std::string>& unwanted) {
+  drop(name, [&](const std::string& part) {
+    return std::find(unwanted.begin(), unwanted.end(), part) != unwanted.end();
+  });
 }
 
 void Edit::drop_parts(std::string_view name, const std::vector<std::string>& roots,

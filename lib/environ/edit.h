@@ -30,7 +30,6 @@ class Edit {
   [[nodiscard]] const Block& block() const noexcept { return block_; }
   /// The rule behind what follows: "rbenv", "bundler".
   void because(std::string reason) { reason_ = std::move(reason); }
-  [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
 
   void set(std::string_view name, std::string value);
   void unset(std::string_view name);
@@ -44,6 +43,9 @@ class Edit {
   /// Takes out of the list `name` every component for which `unwanted` holds. A list that is left
   /// empty is unset, but for PATH.
   void drop_parts(std::string_view name, const std::function<bool(const std::string&)>& unwanted);
+  /// The same for what drover-exec itself put there: /usr/bin and the like, which no other can take
+  /// out of PATH, too.
+  void drop_own_parts(std::string_view name, const std::vector<std::string>& unwanted);
   /// Components below any of the roots that match any of the patterns; see is_below().
   void drop_parts(std::string_view name, const std::vector<std::string>& roots,
                   std::initializer_list<const char*> patterns);
@@ -54,6 +56,8 @@ class Edit {
   void warn(std::string subject, std::string text);
 
  private:
+  void drop(std::string_view name, const std::function<bool(const std::string&)>& unwanted);
+
   Block& block_;
   Steps& steps_;
   std::string reason_;

@@ -43,9 +43,12 @@ Import import_script(const std::string& script, const std::string& folder, const
   for (const auto& name : captured.unset)
     if (before.has(name)) import.unset.push_back(name);
   const auto old_parts = split_list(before.value("PATH"));
-  for (const auto& part : split_list(after.value("PATH")))
-    if (std::find(old_parts.begin(), old_parts.end(), part) == old_parts.end())
-      import.path.push_back(part);
+  auto* parts = &import.path_front;
+  for (const auto& part : split_list(after.value("PATH"))) {
+    const auto old = std::find(old_parts.begin(), old_parts.end(), part);
+    if (old == old_parts.end()) parts->push_back(part);
+    if (!old_parts.empty() && part == old_parts.back()) parts = &import.path_back;
+  }
   import.command = std::move(captured.command);
   import.umask_changed = captured.umask_changed;
   import.folder_changed = captured.folder_changed;

@@ -14,9 +14,9 @@ namespace drover::environ {
 struct Import {
   std::vector<Variable> set;
   std::vector<std::string> unset;
-  std::vector<std::string> path;      ///< folders that it puts into PATH
-  std::vector<std::string> left_out;  ///< variables that are the wrapper's business
-  std::vector<std::string> command;   ///< what it becomes in the end; empty when it just ends
+  std::vector<std::string> path_front, path_back;  ///< folders that it puts into PATH
+  std::vector<std::string> left_out;               ///< variables that are the wrapper's business
+  std::vector<std::string> command;  ///< what it becomes in the end; empty when it just ends
   bool umask_changed = false;
   bool folder_changed = false;
 };

@@ -31,14 +31,11 @@ class Launcher {
     if (launch_.wrapper.ruby_follows) {
       run_ourselves_as_ruby();
     } else if (launch_.bundle == Bundle::exec) {
-      (void)trusted(find("bundle"));
-      plan_.program = ruby_program();
-      plan_.arguments = {plan_.program, "-S", "bundle", "exec"};
-      plan_.arguments.insert(plan_.arguments.end(), words.begin(), words.end());
+      run_by_bundle_exec(words);
     } else {
       run(words);
     }
-    (void)trusted(plan_.program);
+    trust(plan_.program);
     edit_.chose("command", plan_.program,
                 launch_.wrapper.path.empty() ? "command line" : launch_.wrapper.path);
     warn_of_another_python();
@@ -61,16 +58,17 @@ class Launcher {
     const Language language = choice.installation.language;
     if (choice.kind == Choice::Kind::system) {
       const std::string name(language == Language::python ? "python3" : to_string(language));
-      return trusted(find(name));
+      std::string program = find(name);
+      trust(program);
+      return program;
     }
     return interpreter_of(language, choice.installation.prefix);
   }
   std::string ruby_program() { return program_of(launch_.ruby); }
 
   /// A program that the wrapper runs, whether by itself or by an interpreter.
-  const std::string& trusted(const std::string& program) {
+  void trust(const std::string& program) {
     if (!launch_.wrapper.path.empty()) trust_.check_way(program);
-    return program;
   }
 
   std::string find(const std::string& name) const {
@@ -97,7 +95,7 @@ class Launcher {
   void warn_of_another_python() {
     const std::string line = interpreter_line(plan_.program);
     const std::string interpreter = line.substr(0, line.find_first_of(" \t"));
-    const bool is_python = interpreter.find("/python") != std::string::npos;
+    const bool is_python = interpreter.substr(interpreter.rfind('/') + 1).starts_with("python");
     const std::string& prefix = launch_.python.installation.prefix;
     const auto folder = file_behind(interpreter.substr(0, interpreter.rfind('/')));
     if (is_python && !prefix.empty() && folder != file_behind(prefix + "/bin"))
@@ -143,7 +141,7 @@ class Launcher {
     const bool in_bundle = launch_.bundle == Bundle::setup &&
                            !(by_name && (words[0] == "bundle" || words[0] == "gem"));
     const std::string program = find_script(words[0], in_bundle && by_name);
-    if (!program.empty()) (void)trusted(program);
+    if (!program.empty()) trust(program);
     const bool own_program = is_in(program, launch_.ruby.installation.prefix);
     if (launch_.ruby.kind == Choice::Kind::none || (!program.empty() && !is_ruby_script(program)) ||
         (!in_bundle && (own_program || launch_.ruby.kind == Choice::Kind::system) &&
@@ -165,6 +163,18 @@ class Launcher {
       plan_.arguments.push_back(program);
     }
     plan_.arguments.insert(plan_.arguments.end(), words.begin() + 1, words.end());
+  }
+
+  void run_by_bundle_exec(const std::vector<std::string>& words) {
+    const std::string bundle = find("bundle");
+    trust(bundle);
+    plan_.program = ruby_program();
+    plan_.arguments = {plan_.program, bundle, "exec"};
+    plan_.arguments.insert(plan_.arguments.end(), words.begin(), words.end());
+    if (words[0].starts_with('-')) return;  // an option of Bundler's
+    const std::string program = find_script(words[0], words[0].find('/') == std::string::npos);
+    if (!program.empty()) trust(program);
+    plan_.checks.push_back({plan_.program, "-rbundler/setup", "-e", kFind, words[0], program});
   }
 
   /// What is no ruby script gets the bundle for the rubies that it starts, as from `bundle exec`.

@@ -204,7 +204,8 @@ class Planner {
       std::from_chars(word.data(), word.data() + word.size(), numbers.back());
     }
     const bool ours = numbers.size() == 3 && numbers[0] == caller_.pid;
-    return ours && now_ms - numbers[2] < kInARow ? static_cast<int>(numbers[1]) : 0;
+    const bool recent = ours && numbers[2] > now_ms - kInARow && numbers[2] <= now_ms;
+    return recent ? static_cast<int>(numbers[1]) : 0;
   }
 
   const Wrapper& wrapper_;

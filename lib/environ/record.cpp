@@ -165,9 +165,7 @@ void revert_record(Edit& edit) {
       edit.unset(name);
     for (const auto& [name, value] : record->changed)
       edit.set(name, value);
-    edit.drop_parts("PATH", [&](const std::string& part) {
-      return std::find(record->parts.begin(), record->parts.end(), part) != record->parts.end();
-    });
+    edit.drop_own_parts("PATH", record->parts);
   } else {
     edit.warn(kRecordName, "it is damaged; what an earlier drover-exec set stays");
   }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "lib/environ/small_file.h"
@@ -47,7 +46,9 @@ std::optional<Installation> find_below(const std::string& root, const Runtime& r
   const std::string folder = runtime.versions(root, language);
   if (folder.empty()) return std::nullopt;
   auto names = names_in(folder);
-  if (names.empty() || is_environment_of_pyenv(version)) names = {version};  // not in the list
+  const bool is_unlisted = names.empty() && is_version_name(version);
+  if (is_unlisted || (language == Language::python && is_environment_of_pyenv(version)))
+    names = {version};
   for (auto found = best_match(version, names); found; found = best_match(version, names)) {
     if (exact && !is_same_version(version, *found)) break;
     const std::string prefix = folder + "/" + *found;
@@ -236,7 +237,8 @@ Choice choose(Language language, const std::string& spec, const std::string& ori
   wanted.versions.push_back(version.substr(0, at));
   const bool is_lts = language == Language::node && is_lts_name(version);
   if (at != std::string::npos) wanted.gemsets.push_back(version.substr(at + 1));
-  if ((!is_version_name(wanted.versions[0]) && !is_lts) ||
+  const bool is_environment = language == Language::python && is_environment_of_pyenv(version);
+  if ((!is_version_name(wanted.versions[0]) && !is_lts && !is_environment) ||
       (at != std::string::npos && !is_gemset_name(wanted.gemsets[0])))
     throw Error::because(EBADMSG, "use", spec, fmt::format("{}: that is no version", origin));
   return look_everywhere(language, wanted, only, places);

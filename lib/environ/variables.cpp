@@ -124,8 +124,9 @@ void add_variables(const Wrapper& wrapper, Edit& edit, Trust& trust) {
 
 void add_folders(const Wrapper& wrapper, Edit& edit, Trust& trust) {
   edit.because(wrapper.origin("path"));
-  for (const auto& part : wrapper.path_front)
-    if (exists(part)) trust.check_way(part);
+  for (const auto* parts : {&wrapper.path_front, &wrapper.path_back})
+    for (const auto& part : *parts)
+      if (exists(part)) trust.check_way(part);
   if (!wrapper.path_front.empty()) edit.prepend("PATH", wrapper.path_front);
   if (wrapper.path_back.empty()) return;
   auto parts = split_list(edit.block().value("PATH"));

@@ -39,6 +39,7 @@ std::string read(const std::string& path, size_t limit) {
            : errno == EINVAL ? "it is not a regular file"
                              : std::generic_category().message(errno));
   if (text->find('\0') != std::string::npos) refuse(path, 0, "it holds a NUL");
+  if (text->starts_with("\xEF\xBB\xBF")) text->erase(0, 3);
   return *text;
 }
 
@@ -46,10 +47,12 @@ std::string_view without_comment(std::string_view line) {
   return trimmed(line.substr(0, line.find('#')));
 }
 
-Wanted wanted_from(std::string_view word, const std::string& path, size_t line) {
+Wanted wanted_from(std::string_view word, const std::string& path, size_t line,
+                   Language language = Language::ruby) {
   Wanted wanted;
   wanted.origin = fmt::format("{}:{}", path, line);
-  if (!is_version_name(word) && !is_lts_name(word) && !is_environment_of_pyenv(word))
+  if (!is_version_name(word) && !(language == Language::node && is_lts_name(word)) &&
+      !(language == Language::python && is_environment_of_pyenv(word)))
     refuse(path, line, "that is no version");
   const auto at = word.find('@');
   wanted.versions.emplace_back(word.substr(0, at));
@@ -64,14 +67,13 @@ Wanted wanted_from(std::string_view word, const std::string& path, size_t line) 
 Wanted read_plain(const std::string& path, Language language) {
   const std::string text = read(path, kLongest);
   std::string_view rest = text;
-  if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
   for (size_t number = 1; const auto line = next_line(rest); ++number) {
     auto word = without_comment(*line);
     if (word.empty()) continue;
     if (language == Language::python) word = first_word(word);
     if (word.find_first_of(" \t") != std::string_view::npos)
       refuse(path, number, "more than one word");
-    return wanted_from(word, path, number);
+    return wanted_from(word, path, number, language);
   }
   refuse(path, 0, "it names no version");
 }
@@ -133,7 +135,7 @@ std::optional<Wanted> read_gemfile(const std::string& path) {
   for (size_t number = 1; const auto line = next_line(rest); ++number) {
     auto content = without_comment(*line);
     if (content == "=begin") refuse(path, number, "drover-exec reads no long comments there");
-    if (!content.starts_with("ruby") || content.find_first_of(" \t(") != 4) continue;
+    if (!content.starts_with("ruby") || content.find_first_of(" \t(\"'") != 4) continue;
     content = trimmed(content.substr(4));
     if (content.starts_with('(') && content.ends_with(')'))
       content = trimmed(content.substr(1, content.size() - 2));

@@ -152,7 +152,7 @@ class Reader {
   void read_env(const toml::node& node) {
     for (const auto& [key, value] : table(node)) {
       if (!is_variable_name(key.str())) refuse(value, "no name of a variable");
-      if (actions().contains(std::string(key.str())))
+      if (actions_.contains(std::string(key.str())))
         refuse(value, fmt::format("'{}' would be a variable here: as a key it has to stand above "
                                   "the first line in [brackets]",
                                   key.str()));
@@ -197,7 +197,11 @@ class Reader {
     return static_cast<mode_t>(std::stoul(value, nullptr, 8));
   }
 
-  Setting setting(const toml::node& node) const { return {text(node), origin(node)}; }
+  Setting setting(const toml::node& node) const {
+    Setting setting{text(node), origin(node)};
+    if (setting.value.empty()) refuse(node, "it is empty; \"none\" is none");
+    return setting;
+  }
 
   std::map<std::string, Action> actions() {
     Wrapper& w = wrapper_;
@@ -246,7 +250,7 @@ class Reader {
   }
 
   void read_key(const std::string& key, const toml::node& node) {
-    const auto known = actions();
+    const auto& known = actions_;
     const auto action = known.find(key);
     if (action != known.end()) {
       wrapper_.origins[key] = origin(node);
@@ -266,6 +270,7 @@ class Reader {
   const toml::table& table_;
   std::string file_;
   Wrapper wrapper_;
+  const std::map<std::string, Action> actions_ = actions();
 };
 
 }  // namespace

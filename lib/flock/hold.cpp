@@ -15,6 +15,7 @@ namespace drover::flock {
 namespace {
 
 constexpr int kFirstHigh = 1025;
+constexpr const char* kIsPidfile = "PIDFILE.lock is the lock";
 
 LockFile open_and_lock(const HoldRequest& request, const std::string& path, Acquired& acquired) {
   for (;;) {
@@ -83,18 +84,19 @@ std::optional<HeldFd> inherited_lock(const std::string& path, const Placement& p
   return found;
 }
 
-/// A pidfile that is mistaken for its lock: the server replaces it, and whoever comes later locks
-/// another file.
 void look_for_pidfile(const LockFile& file, Hold& result) {
   if (!file.path().ends_with(".pid")) return;
-  constexpr const char* kHint = "PIDFILE.lock is the lock: see --pidfile";
-  if (read_pidfile(file.path()).pid)
-    throw Error::because(EINVAL, "lock", file.path(), "it is a pidfile", kHint);
-  result.warnings.push_back(
-      fmt::format("'{}' is named like a pidfile, which a server replaces; {}", file.path(), kHint));
+  refuse_pidfile(file.path());
+  result.warnings.push_back(fmt::format("'{}' is named like a pidfile, which a server replaces; {}",
+                                        file.path(), kIsPidfile));
 }
 
 }  // namespace
+
+void refuse_pidfile(const std::string& path) {
+  if (path.ends_with(".pid") && read_pidfile(path).pid)
+    throw Error::because(EINVAL, "lock", path, "it is a pidfile", kIsPidfile);
+}
 
 int first_free_descriptor(const char* listen_fds) noexcept {
   constexpr int kMost = 1 << 20;

@@ -38,6 +38,10 @@ struct Hold {
 /// (sd_listen_fds(3)). `listen_fds` is that variable's value, or null.
 int first_free_descriptor(const char* listen_fds) noexcept;
 
+/// Throws Error (EINVAL) when the file is a server's pidfile that is mistaken for its lock: the
+/// server replaces it, and whoever comes later would lock another file.
+void refuse_pidfile(const std::string& path);
+
 /// Takes the lock and makes its descriptor ready to be inherited. Blocks as `patience` says. Throws
 /// Error. Marks the arrival by the file's modification time once the lock is held.
 /// When the process has inherited a lock of the same file, from whomever, that one is kept, where

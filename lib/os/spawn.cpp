@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,7 +135,10 @@ Trial try_out(const Execution& execution, Deadline deadline) {
   const auto arguments = arguments_of(execution.arguments);
   const auto environment = arguments_of(execution.environment);
   const pid_t child = start(execution.program, [&] {
-    if (::dup2(null.get(), STDIN_FILENO) < 0 || ::dup2(errors.get(), STDERR_FILENO) < 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::dup2(null.get(), STDIN_FILENO) < 0 || ::dup2(errors.get(), STDOUT_FILENO) < 0 ||
+        ::dup2(errors.get(), STDERR_FILENO) < 0)
+      return;
     ::execve(execution.program.c_str(), arguments.data(), environment.data());
   });
   const auto process = Process::open(child);

@@ -44,10 +44,10 @@ struct Execution {
 struct Trial {
   std::optional<ExitStatus>
       status;          ///< empty when it had not ended at the deadline, and was killed
-  std::string errors;  ///< the beginning of what it wrote to standard error
+  std::string errors;  ///< the beginning of what it wrote
 };
-/// Runs it as a child, with /dev/null as its input. Blocks. Throws ExecError when it cannot be
-/// executed, Error when the system has no room for a process.
+/// Runs it as a child, with /dev/null as its input, that dies with its parent. Blocks. Throws
+/// ExecError when it cannot be executed, Error when the system has no room for a process.
 Trial try_out(const Execution& execution, Deadline deadline);
 
 /// Starts the command as a child with the signal mask `mask`; LISTEN_PID and WATCHDOG_PID that name
