@@ -170,9 +170,8 @@ int say_busy(const Arguments& arguments, flock::Acquired acquired) {
   return arguments.busy_code;
 }
 
-/// Nobody holds what was just begun: a pidfile that a killed generation left would only keep the
-/// server from starting.
-/// Under each name that a killed reload leaves it: a server refuses to reload while it finds one.
+/// Nobody holds what was just begun: a pidfile that a killed generation left, under whichever name
+/// of a reload, would only keep the server from starting or from reloading.
 void remove_pidfiles(const std::string& pidfile) {
   for (const char* suffix : {"", ".oldbin", ".2"})
     if (const auto pid = flock::remove_stale_pidfile(pidfile + suffix))

@@ -17,8 +17,9 @@ namespace drover::exec {
 /// Says warnings and, when asked for, each decision.
 void say_steps(const environ::Plan& plan, const Style& style);
 
-/// Throws Error (ENOPKG) when an interpreter does not start, or the bundle is not complete. Says
-/// warnings. Returns the exit code.
+/// Changes to the plan's folder, and throws Error when the wrapper or the program could not be
+/// executed or the lock not be taken, an interpreter does not start or the bundle is not complete
+/// (ENOPKG), or that takes longer than 60 s (ETIMEDOUT). Says warnings. Returns the exit code.
 int check(const environ::Plan& plan);
 
 /// Prints the changes of a shell script as a part of a wrapper: once, for a person to read. Returns

@@ -1,7 +1,5 @@
 #include "lib/cli/duration.h"
 
-#include <fmt/core.h>
-
 #include <charconv>
 
 namespace drover::cli {
@@ -28,14 +26,6 @@ std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   }
   if (seconds > 1000.0 * 86400) return std::nullopt;
   return std::chrono::ceil<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
-}
-
-std::string format_duration(std::chrono::nanoseconds duration) {
-  const double seconds = std::chrono::duration<double>(duration).count();
-  if (seconds < 1) return fmt::format("{:.3g} ms", seconds * 1000);
-  if (seconds < 120) return fmt::format("{:.3g} s", seconds);
-  if (seconds < 7200) return fmt::format("{:.3g} min", seconds / 60);
-  return fmt::format("{:.3g} h", seconds / 3600);
 }
 
 }  // namespace drover::cli

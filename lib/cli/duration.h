@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <optional>
-#include <string>
 #include <string_view>
 
 namespace drover::cli {
@@ -11,8 +10,5 @@ namespace drover::cli {
 /// Seconds without a unit; units ms, s, m, h, d; a fraction is allowed, a sign is not. Empty when
 /// it is none, or longer than 1000 days.
 std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text);
-
-/// "250 ms", "5 s", "2 min", as a message says it.
-std::string format_duration(std::chrono::nanoseconds duration);
 
 }  // namespace drover::cli

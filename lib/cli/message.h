@@ -24,8 +24,8 @@ Verbosity verbosity();
 /// reads is dropped, notices and details at once, errors and warnings after a second.
 void say(Level level, std::string_view text);
 
-/// On one line and without control characters, those of ISO 6429's C1 included: a terminal would
-/// obey them.
+/// On one line and without control characters, U+0080 to U+009F included: a terminal would obey
+/// them.
 std::string printable(std::string_view text);
 
 /// The form of a line: exposed for tests.

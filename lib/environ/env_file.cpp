@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <map>
 #include <memory>
 #include <system_error>
 
@@ -137,11 +138,10 @@ class Parser {
 
   void add(const std::string& name, std::string value, size_t line) {
     if (value.find('\0') != std::string::npos) refuse(fmt::format("'{}' holds a NUL", name));
-    const auto before = std::find_if(variables_.begin(), variables_.end(),
-                                     [&](const EnvLine& one) { return one.name == name; });
-    if (before == variables_.end()) {
+    const auto [known, is_new] = indices_.emplace(name, variables_.size());
+    if (is_new) {
       variables_.push_back({name, std::move(value), line});
-    } else if (before->value != value) {
+    } else if (variables_[known->second].value != value) {
       refuse(fmt::format("'{}' has another value above", name));
     }
   }
@@ -163,6 +163,7 @@ class Parser {
   const std::string& path_;
   size_t line_ = 1;
   std::vector<EnvLine> variables_;
+  std::map<std::string, size_t> indices_;  ///< in it, by name
 };
 
 }  // namespace
@@ -175,19 +176,23 @@ EnvDir read_env_dir(const std::string& path, const FileReader& read) {
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), ::closedir);
   if (!dir) throw Error(errno, "read env folder", path);
   EnvDir result;
+  errno = 0;
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string name = entry->d_name;
     if (name.starts_with('.') || name.find('=') != std::string::npos) continue;
     const std::string text = read(path + "/" + name);
     if (text.empty()) {
       result.unset.push_back(name);
+      errno = 0;
       continue;
     }
     std::string value = text.substr(0, text.find('\n'));
     value.erase(value.find_last_not_of(" \t") + 1);
     std::replace(value.begin(), value.end(), '\0', '\n');
     result.variables.push_back({name, std::move(value)});
+    errno = 0;
   }
+  if (errno != 0) throw Error(errno, "read env folder", path);
   std::sort(result.variables.begin(), result.variables.end(),
             [](const Variable& a, const Variable& b) { return a.name < b.name; });
   return result;

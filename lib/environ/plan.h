@@ -1,16 +1,15 @@
 // From a wrapper and the inherited environment to what execve(2) gets.
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/environ/block.h"
-#include "lib/environ/edit.h"
-#include "lib/environ/runtimes/runtime.h"
 #include "lib/environ/steps.h"
 #include "lib/environ/wrapper_file.h"
-#include "lib/os/fd.h"
 
 namespace drover::environ {
 

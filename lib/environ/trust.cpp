@@ -5,6 +5,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -37,8 +38,6 @@ void Trust::check_one(const struct stat& st, const std::string& path, bool is_wa
     edit_.warn(path, "its group may write to it");
 }
 
-void Trust::check(const struct stat& st, const std::string& path) { check_one(st, path, false); }
-
 void Trust::check_way(const std::string& path) {
   if (insecure_) return;
   std::string at = "/";
@@ -64,8 +63,8 @@ void Trust::check_way(const std::string& path) {
     }
     std::array<char, 4096> target;
     const ssize_t size = ::readlink(here.c_str(), target.data(), target.size());
-    if (size <= 0 || ++links > kMostLinks)
-      throw Error(size <= 0 ? errno : ELOOP, "follow link", here);
+    if (size < 0) throw Error(errno, "follow link", here);
+    if (size == 0 || ++links > kMostLinks) throw Error(ELOOP, "follow link", here);
     const std::string to(target.data(), static_cast<size_t>(size));
     if (to.starts_with('/')) at = "/";
     rest = to + rest;
@@ -77,7 +76,7 @@ std::string Trust::read(const std::string& path, size_t limit) {
   if (!file) throw Error(errno, "read", path);
   const struct stat st = os::stat_of(file.get(), path);
   if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, "read", path, "it is no regular file");
-  if (!insecure_) check(st, path);
+  if (!insecure_) check_one(st, path, false);
   auto text = read_rest(file.get(), limit);
   if (text) return std::move(*text);
   if (errno == EFBIG)

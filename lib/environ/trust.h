@@ -18,14 +18,12 @@ class Trust {
   /// With `insecure`, everything passes.
   explicit Trust(Edit& edit, bool insecure = false);
 
-  /// Looks at what was opened, so that it cannot be exchanged between the look and the use. Throws
-  /// Error (EPERM) that says what to do.
-  void check(const struct stat& st, const std::string& path);
-  /// The same for a path, and for each folder and link on the way to it: where all of them pass,
-  /// nobody else can exchange what it leads to before it is used. A sticky folder that everybody
-  /// may write to is fine for what is in it.
+  /// Looks at a path, and at each folder and link on the way to it: where all of them pass, nobody
+  /// else can exchange what it leads to before it is used. A sticky folder that everybody may write
+  /// to is fine for what is in it. Throws Error (EPERM) that says what to do.
   void check_way(const std::string& path);
-  /// Opens, checks and reads a file of at most `limit` bytes. Throws Error.
+  /// Opens, checks and reads a file of at most `limit` bytes: what was opened is looked at. Throws
+  /// Error.
   std::string read(const std::string& path, size_t limit);
 
  private:

@@ -48,7 +48,7 @@ std::vector<Component> components_of(std::string_view version) {
   return components;
 }
 
-/// "3.4.0-preview1", "3.13.0rc2", "head": not a release. "p" is ruby's old word for a patch.
+/// "3.4.0-preview1", "3.13.0rc2": not a release. "p" is ruby's old word for a patch.
 bool is_preview(std::string_view version) {
   const auto components = components_of(bare(version));
   const auto number = std::find_if(components.begin(), components.end(),

@@ -1,8 +1,10 @@
 """drover-exec that is executed again: by itself, by another wrapper, by a server's hot reload; and the lock
 that lives through it."""
 
+import fcntl
 import json
 import os
+import time
 
 import pytest
 
@@ -139,6 +141,18 @@ def test_depth_of_another_process(site, depth):
     assert site.run("/bin/sh", "-c", command, "sh", path).returncode == 0
 
 
+@pytest.mark.parametrize("before, refused", [(0, True), (2000, False), (-1000, False), (1 << 63, False)])
+def test_executions_count_within_a_second(site, before, refused):
+    """scenario 28: 64 of them, each soon after the one before; a moment that is still to come is none."""
+    path = named(site, "mine", ["true"])
+    moment = 0 if before == 1 << 63 else time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000 - before
+    if before == 1 << 63:
+        moment = -before
+    command = f'DROVER_DEPTH=$$:64:{moment} exec "$@"'
+    result = site.run("/bin/sh", "-c", command, "sh", path)
+    assert (result.returncode == 125) == refused, result.stderr
+
+
 @pytest.mark.parametrize("reloads", [7, 50])
 def test_hot_reloads_in_one_process(site, reloads):
     """scenario 28: a server that executes its wrapper anew is no recursion."""
@@ -190,8 +204,10 @@ def test_lock_is_taken_anew_or_kept(site, locked):
     new = begin(env=env)
     assert holds(old.pid, lock) and holds(new.pid, lock)
     with open(lock) as inherited:
+        fcntl.flock(inherited, fcntl.LOCK_SH)
         kept = begin(env={**env, "DROVER_LOCK_FD": str(inherited.fileno())}, pass_fds=[inherited.fileno()])
-        assert holds(kept.pid, lock)
+        descriptors = lock_fds(kept.pid, lock)
+        assert inherited.fileno() in descriptors and len(descriptors) == 2  # the same lock, and a copy higher up
     end(old, new, kept)
 
 

@@ -329,11 +329,12 @@ def test_folder_of_versions_that_cannot_be_read(site):
 
 
 def test_highest_of_several_folders(site):
-    """~/.rubies and /opt/rubies are one set; of the same version in both, the user's own."""
-    for folder, version in ((".rvm", "3.1.2"), ("system", "3.1.10"), ("system", "3.1.2")):
+    """They are one set; of the same version in both, the more specific one's."""
+    for folder, version in ((".rvm", "3.1.10"), (".rvm", "3.1.2"), ("system", "3.1.2")):
         install(site.home / folder / "rubies" / f"ruby-{version}")
-    found = site.environment_of("--ruby", "rvm:3.1", "--", env={**site.clean, "rvm_path": f"{site.home}/system"})
-    assert found["MY_RUBY_HOME"] == f"{site.home}/system/rubies/ruby-3.1.10"
+    env = {**site.clean, "rvm_path": f"{site.home}/system"}
+    for wanted, found in (("3.1", ".rvm/rubies/ruby-3.1.10"), ("3.1.2", "system/rubies/ruby-3.1.2")):
+        assert site.chosen("ruby", f"rvm:{wanted}", env=env)[0] == f"{site.home}/{found}"
 
 
 @pytest.mark.parametrize("file, text", [

@@ -2,7 +2,6 @@
 
 #include "tests/unit/catch.h"
 
-using drover::cli::format_duration;
 using drover::cli::parse_duration;
 using namespace std::chrono_literals;
 
@@ -22,11 +21,4 @@ TEST_CASE("what is no duration is refused") {
   for (const char* text : {"", " ", "s", "-1", "+1", "5 s", "5x", "nan", "inf", "1e3", "1e999",
                            "5s5", "0x10", "1001d", "99999999999999999999"})
     CHECK_FALSE(parse_duration(text).has_value());
-}
-
-TEST_CASE("durations are said with a unit") {
-  CHECK(format_duration(250ms) == "250 ms");
-  CHECK(format_duration(5s) == "5 s");
-  CHECK(format_duration(2min) == "2 min");
-  CHECK(format_duration(3h) == "3 h");
 }

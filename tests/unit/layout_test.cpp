@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 const std::map<std::string, std::set<std::string>> kMayUse = {
     {"os", {"os"}},
     {"flock", {"os", "flock"}},
-    {"environ", {"os", "flock", "environ"}},
+    {"environ", {"os", "environ"}},
     {"herd", {"os", "flock", "herd"}},
     {"cli", {"os", "cli"}},
 };

@@ -23,8 +23,7 @@ bool loads_bundler(std::string_view word) {
   return word.starts_with("-r") && (word == "-rbundler/setup" || word.ends_with("/bundler/setup"));
 }
 
-/// A folder of Bundler's own code: "/usr/lib/ruby/gems/3.1.0/gems/bundler-2.3.15/lib", or the
-/// ruby's own library when RUBYLIB names it only for Bundler.
+/// A folder of Bundler's own code: "/usr/lib/ruby/gems/3.1.0/gems/bundler-2.3.15/lib".
 bool is_bundler_lib(std::string_view path) {
   const std::string normal = normal_path(path);
   const auto at = normal.rfind("/bundler-");
