@@ -35,6 +35,7 @@ def test_orphaned_workers_serve_on(server):
     """S6: the master is dead, the service is not, and that is what is said."""
     server.launch()
     master, workers, (plain, relay) = kill_master_only(server)
+    assert f"': {len(workers)}\n" in relay.said()
     relay.signal(signal.SIGTERM)
     eventually(lambda: "cannot relay SIGTERM" in relay.said(), "a word about the dead master")
     assert f"names process {master}, which does not live" in relay.said()

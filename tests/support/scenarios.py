@@ -1,6 +1,7 @@
 """What each server that replaces its master must pass, whichever it is."""
 
 import os
+import re
 import signal
 
 from support.processes import alive, eventually, holders, stat
@@ -55,12 +56,16 @@ def relay_is_a_main_process(server, stop):
 
 
 def kill_master_only(server):
-    """kill -9 of the master alone; returns (master, its workers, the waiters)."""
+    """kill -9 of the master alone, which is said, with the number of those that live; returns (master, its
+    workers, the waiters)."""
     master = server.master()
     workers = [pid for pid in server.everybody() if pid != master]
     waiters = [Waiter(server, server.lock), Waiter(server, "--relay", server.pidfile)]
     os.kill(master, signal.SIGKILL)
     eventually(lambda: not alive(master), "the master to die")
+    words = rf"master {master} is gone; processes that still hold '{re.escape(str(server.lock))}': (\d+)\n"
+    said = eventually(lambda: re.search(words, waiters[1].said()), "a word about the master")
+    assert 1 <= int(said[1]) <= len(workers)
     return master, workers, waiters
 
 
