@@ -15,7 +15,7 @@ namespace drover::flock {
 namespace {
 
 constexpr int kFirstHigh = 1025;
-constexpr const char* kIsPidfile = "PIDFILE.lock is the lock";
+constexpr const char* kIsPidfile = "PIDFILE.lock is the lock: see --pidfile of drover-hold";
 
 LockFile open_and_lock(const HoldRequest& request, const std::string& path, Acquired& acquired) {
   for (;;) {
