@@ -70,7 +70,7 @@ FIRST = {"mprotect": 2, "epoll_ctl": 3, "ioctl": 3}
 # strace(1) answers for close(2) without closing; brk(2) fails in another way, the others cannot fail.
 NOT_TRIED = {"close", "brk", "exit", "exit_group", "getpid", "gettid", "rt_sigprocmask"}
 # libc's own, before main() or at the start of a thread; it aborts when futex(2) fails.
-NOT_TRIED |= {"arch_prctl", "futex", "getrandom", "rseq", "set_robust_list", "set_tid_address"}
+NOT_TRIED |= {"arch_prctl", "futex", "getrandom", "rseq", "rt_sigpending", "set_robust_list", "set_tid_address"}
 # A sanitizer's own run-time makes these, and does not survive the failure of some.
 ITS_OWN = {"mmap", "madvise", "mprotect", "munmap", "rt_sigaction", "prlimit64", "clone", "clone3", "pipe2"}
 ITS_OWN |= {"access", "clock_gettime", "open", "readlink", "sched_getaffinity", "sigaltstack", "write"}
