@@ -8,6 +8,7 @@ from support.scenarios import (
     hup_replaces_the_workers,
     kill_master_only,
     relay_is_a_main_process,
+    said_of_the_dead_master,
     three_reloads_under_load,
 )
 from support.servers import READY, Gunicorn, can_bind
@@ -34,7 +35,8 @@ def test_relay_reloads_and_stops(server):
 def test_orphaned_workers_hold_lock_and_port(server):
     """S7: not free before the last worker has gone; then the port can be had at once."""
     server.launch()
-    _, workers, waiters = kill_master_only(server)
+    master, workers, waiters = kill_master_only(server)
+    assert 1 <= said_of_the_dead_master(server, waiters[1], master) <= len(workers)
     assert not can_bind(server.port)
     assert server.get() == 200
     assert holders(server.lock) >= {pid for pid in workers if alive(pid)}

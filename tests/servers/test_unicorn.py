@@ -9,7 +9,12 @@ import pytest
 from conftest import needs
 from support.flocks import command_name
 from support.processes import alive, eventually, holders
-from support.scenarios import kill_master_only, relay_is_a_main_process, three_reloads_under_load
+from support.scenarios import (
+    kill_master_only,
+    relay_is_a_main_process,
+    said_of_the_dead_master,
+    three_reloads_under_load,
+)
 from support.servers import READY, Unicorn, Waiter, living_children
 
 # Answers /held only when the test allows it: by the file "gate", after it made the file "inside".
@@ -77,7 +82,8 @@ def test_request_in_flight_outlives_a_killed_master(server):
         answer = pool.submit(server.get, "/held")
         try:
             eventually((server.folder / "inside").exists, "the request to arrive")
-            _, workers, waiters = kill_master_only(server)
+            master, workers, waiters = kill_master_only(server)
+            assert 1 <= said_of_the_dead_master(server, waiters[1], master) <= len(workers)
             busy = eventually(lambda: only_one(workers), "the idle worker to leave")
             assert holders(server.lock) == {busy}
             assert all(waiter.waiting() for waiter in waiters)
