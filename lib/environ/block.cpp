@@ -1,5 +1,7 @@
 #include "lib/environ/block.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -61,7 +63,7 @@ std::vector<std::string> Block::strings() const {
     if (name.size() + value.size() + 2 > kLongest)
       throw Error::because(E2BIG, "pass on variable", name.substr(0, 200),
                            "the kernel takes at most 131072 bytes for one");
-    strings.push_back(name + "=" + value);
+    strings.push_back(fmt::format("{}={}", name, value));
   }
   return strings;
 }

@@ -70,7 +70,7 @@ std::string shell_code(const std::string& nonce, Until until) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent || ::chdir(folder) != 0) ::_exit(98);
-  const int null = ::open("/dev/null", O_RDONLY);
+  const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(2, 1) < 0 || ::fcntl(2, F_SETFD, 0) < 0 ||
       (pipe == kOutput ? ::fcntl(pipe, F_SETFD, 0) : ::dup2(pipe, kOutput)) < 0)
     ::_exit(98);
@@ -86,6 +86,7 @@ std::string shell_code(const std::string& nonce, Until until) {
 
 std::vector<char*> pointers_to(std::vector<std::string>& words) {
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (auto& word : words)
     pointers.push_back(word.data());
   pointers.push_back(nullptr);

@@ -1,6 +1,7 @@
 #include "lib/environ/command.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,7 +44,7 @@ std::string find_program(const std::string& name, std::string_view path, const s
     if (err == 0) return full;
   } else if (!name.empty()) {
     for (const auto& part : split_list(path)) {
-      const std::string candidate = part + "/" + name;
+      const std::string candidate = fmt::format("{}/{}", part, name);
       const int reason = why_not(candidate, not_these);
       if (reason == 0) return candidate;
       if (reason == EACCES) err = EACCES;

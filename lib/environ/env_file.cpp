@@ -119,7 +119,7 @@ class Parser {
     refuse("the quote is not closed");
   }
 
-  char unescaped(char c) const {
+  [[nodiscard]] char unescaped(char c) const {
     switch (c) {
       case 'n':
         return '\n';
@@ -146,7 +146,9 @@ class Parser {
     }
   }
 
-  bool at_line_end() const { return rest_.starts_with('\n') || rest_.starts_with("\r\n"); }
+  [[nodiscard]] bool at_line_end() const {
+    return rest_.starts_with('\n') || rest_.starts_with("\r\n");
+  }
   void skip_blanks() {
     while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\t'))
       rest_.remove_prefix(1);
@@ -180,7 +182,7 @@ EnvDir read_env_dir(const std::string& path, const FileReader& read) {
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string name = entry->d_name;
     if (name.starts_with('.') || name.find('=') != std::string::npos) continue;
-    const std::string text = read(path + "/" + name);
+    const std::string text = read(fmt::format("{}/{}", path, name));
     if (text.empty()) {
       result.unset.push_back(name);
       errno = 0;

@@ -71,7 +71,7 @@ class Launcher {
     if (!launch_.wrapper.path.empty()) trust_.check_way(program);
   }
 
-  std::string find(const std::string& name) const {
+  [[nodiscard]] std::string find(const std::string& name) const {
     std::vector<os::FileId> ourselves;
     for (const std::string& path : {launch_.wrapper.path, std::string("/proc/self/exe")})
       if (const auto id = file_behind(path)) ourselves.push_back(*id);
@@ -81,7 +81,7 @@ class Launcher {
 
   /// The bundle is set up without a "bundle exec" in front, and with it the server would remember
   /// Bundler's file, not the wrapper.
-  std::vector<std::string> own_command() const {
+  [[nodiscard]] std::vector<std::string> own_command() const {
     const auto& words = launch_.wrapper.command;
     if (launch_.wrapper.path.empty() || launch_.wrapper.ruby_follows) return words;
     if (words.empty() || words[0].empty())
@@ -106,7 +106,7 @@ class Launcher {
   /// A server that executes the wrapper anew hands back all of its arguments, the wrapper's own
   /// ones in front: those of that generation, which are remembered, as the file may be another by
   /// now. The first of them may have been another program's, such as env(1)'s.
-  std::vector<std::string> new_arguments() const {
+  [[nodiscard]] std::vector<std::string> new_arguments() const {
     const Block& inherited = launch_.caller.environment;
     if (launch_.wrapper.path.empty() || inherited.value("DROVER_WRAPPER") != launch_.wrapper.path)
       return launch_.arguments;

@@ -152,7 +152,7 @@ class Planner {
 
   /// The Gemfile by the application's logical path: Bundler itself would pin the release that a
   /// link leads to now.
-  std::string gemfile() const {
+  [[nodiscard]] std::string gemfile() const {
     if (!wrapper_.gemfile.empty()) return wrapper_.gemfile;
     const std::string usual = wrapper_.app + "/Gemfile";
     return !exists(usual) && exists(wrapper_.app + "/gems.rb") ? wrapper_.app + "/gems.rb" : usual;

@@ -53,7 +53,7 @@ void Trust::check_way(const std::string& path) {
       at.erase(std::max<size_t>(at.rfind('/'), 1));
       continue;
     }
-    const std::string here = (at == "/" ? at : at + "/") + name;
+    const std::string here = fmt::format("{}/{}", at == "/" ? "" : at, name);
     struct stat st {};
     if (::lstat(here.c_str(), &st) != 0) throw Error(errno, "look at", here);
     check_one(st, here, rest.find_first_not_of('/') != std::string::npos);
@@ -65,9 +65,8 @@ void Trust::check_way(const std::string& path) {
     const ssize_t size = ::readlink(here.c_str(), target.data(), target.size());
     if (size < 0) throw Error(errno, "follow link", here);
     if (size == 0 || ++links > kMostLinks) throw Error(ELOOP, "follow link", here);
-    const std::string to(target.data(), static_cast<size_t>(size));
-    if (to.starts_with('/')) at = "/";
-    rest = to + rest;
+    rest.insert(0, target.data(), static_cast<size_t>(size));
+    if (rest.starts_with('/')) at = "/";
   }
 }
 

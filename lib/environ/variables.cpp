@@ -65,12 +65,12 @@ class Variables {
           folder, [this](const std::string& path) { return trust_.read(path, kLongestFile); });
       edit_.because(folder);
       for (const auto& name : found.unset) {
-        trust_.check_way(folder + "/" + name);
+        trust_.check_way(fmt::format("{}/{}", folder, name));
         refuse_dangerous(name, folder);
         edit_.unset(std::string_view(name));
       }
       for (const auto& variable : found.variables) {
-        trust_.check_way(folder + "/" + variable.name);
+        trust_.check_way(fmt::format("{}/{}", folder, variable.name));
         set_from_file(variable.name, variable.value, folder);
       }
     }

@@ -51,9 +51,9 @@ Wanted wanted_from(std::string_view word, const std::string& path, size_t line,
                    Language language = Language::ruby) {
   Wanted wanted;
   wanted.origin = fmt::format("{}:{}", path, line);
-  if (!is_version_name(word) && !(language == Language::node && is_lts_name(word)) &&
-      !(language == Language::python && is_environment_of_pyenv(word)))
-    refuse(path, line, "that is no version");
+  const bool is_name = is_version_name(word) || (language == Language::node && is_lts_name(word)) ||
+                       (language == Language::python && is_environment_of_pyenv(word));
+  if (!is_name) refuse(path, line, "that is no version");
   const auto at = word.find('@');
   wanted.versions.emplace_back(word.substr(0, at));
   if (at == std::string_view::npos) return wanted;
@@ -96,7 +96,8 @@ std::optional<Wanted> read_tool_versions(const std::string& path, Language langu
   for (size_t number = 1; const auto line = next_line(rest); ++number) {
     std::string_view words = without_comment(*line);
     const auto name = first_word(words);
-    if (name != tool && !(language == Language::node && name == "node")) continue;
+    const bool is_tool = name == tool || (language == Language::node && name == "node");
+    if (!is_tool) continue;
     Wanted wanted;
     wanted.origin = fmt::format("{}:{}", path, number);
     words.remove_prefix(name.size());

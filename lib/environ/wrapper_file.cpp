@@ -65,25 +65,25 @@ class Reader {
                          fmt::format("{}:{}", file_, node.source().begin.line), why);
   }
 
-  std::string origin(const toml::node& node) const {
+  [[nodiscard]] std::string origin(const toml::node& node) const {
     return fmt::format("{}:{}", file_, node.source().begin.line);
   }
 
-  std::string text(const toml::node& node) const {
+  [[nodiscard]] std::string text(const toml::node& node) const {
     const auto value = node.value_exact<std::string>();
     if (!value) refuse(node, "a text in quotes is wanted");
     if (value->find('\0') != std::string::npos) refuse(node, "it holds a NUL");
     return *value;
   }
 
-  std::string path(const toml::node& node) const {
+  [[nodiscard]] std::string path(const toml::node& node) const {
     const std::string value = text(node);
     if (value.empty()) refuse(node, "an empty path");
     return lexical(wrapper_.app, value);
   }
 
   /// A text is one word: it is not split as a shell would.
-  std::vector<std::string> command(const toml::node& node) const {
+  [[nodiscard]] std::vector<std::string> command(const toml::node& node) const {
     std::vector<std::string> words = texts(node);
     if (!node.is_array() && words[0].find(' ') != std::string::npos)
       refuse(node, "each word on its own: [\"unicorn\", \"-c\", \"unicorn.rb\"]");
@@ -94,7 +94,7 @@ class Reader {
   }
 
   /// One text, or a list of them.
-  std::vector<std::string> texts(const toml::node& node) const {
+  [[nodiscard]] std::vector<std::string> texts(const toml::node& node) const {
     if (!node.is_array()) return {text(node)};
     std::vector<std::string> values;
     for (const auto& element : *node.as_array())
@@ -102,22 +102,22 @@ class Reader {
     return values;
   }
 
-  std::vector<std::string> paths(const toml::node& node) const {
+  [[nodiscard]] std::vector<std::string> paths(const toml::node& node) const {
     std::vector<std::string> values = texts(node);
     for (auto& value : values)
       value = lexical(wrapper_.app, value);
     return values;
   }
 
-  bool flag(const toml::node& node) const {
+  [[nodiscard]] bool flag(const toml::node& node) const {
     const auto value = node.value_exact<bool>();
     if (!value) refuse(node, "true or false is wanted");
     return *value;
   }
 
   template <class Value>
-  Value one_of(const toml::node& node,
-               std::initializer_list<std::pair<const char*, Value>> values) const {
+  [[nodiscard]] [[nodiscard]] Value one_of(
+      const toml::node& node, std::initializer_list<std::pair<const char*, Value>> values) const {
     const std::string value = text(node);
     std::string all;
     for (const auto& [name, meaning] : values) {
@@ -127,7 +127,7 @@ class Reader {
     refuse(node, fmt::format("'{}' is none of {}", value, all));
   }
 
-  const toml::table& table(const toml::node& node) const {
+  [[nodiscard]] const toml::table& table(const toml::node& node) const {
     if (!node.is_table()) refuse(node, "a table is wanted");
     return *node.as_table();
   }
@@ -188,7 +188,7 @@ class Reader {
     }
   }
 
-  mode_t octal(const toml::node& node) const {
+  [[nodiscard]] mode_t octal(const toml::node& node) const {
     const std::string value = text(node);
     if (value.empty() || value.size() > 4 ||
         value.find_first_not_of("01234567") != std::string::npos ||
@@ -197,7 +197,7 @@ class Reader {
     return static_cast<mode_t>(std::stoul(value, nullptr, 8));
   }
 
-  Setting setting(const toml::node& node) const {
+  [[nodiscard]] Setting setting(const toml::node& node) const {
     Setting setting{text(node), origin(node)};
     if (setting.value.empty()) refuse(node, "it is empty; \"none\" is none");
     return setting;
