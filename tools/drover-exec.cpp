@@ -12,8 +12,6 @@
 #include "tools/exec_hooks.h"
 #include "tools/exec_modes.h"
 
-extern char** environ;
-
 namespace drover {
 namespace {
 
