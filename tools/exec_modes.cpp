@@ -42,9 +42,8 @@ void hold(environ::Plan& plan) {
 
 /// Whether the interpreter in the first line of a script is there.
 void look_at_interpreter(const std::string& script) {
-  const std::string line = environ::interpreter_line(script);
-  const std::string interpreter = line.substr(0, line.find_first_of(" \t"));
-  if (!line.empty() && ::access(interpreter.c_str(), X_OK) != 0)
+  const std::string interpreter = environ::interpreter_of_script(script);
+  if (!interpreter.empty() && ::access(interpreter.c_str(), X_OK) != 0)
     throw Error(errno, "run interpreter", interpreter, fmt::format("of '{}'", script));
 }
 

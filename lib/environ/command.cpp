@@ -67,6 +67,11 @@ std::string interpreter_line(const std::string& path) {
   return std::string(trimmed(start.substr(2, start.find('\n') - 2)));
 }
 
+std::string interpreter_of_script(const std::string& path) {
+  const std::string line = interpreter_line(path);
+  return line.substr(0, line.find_first_of(" \t"));
+}
+
 bool is_ruby_script(const std::string& path) {
   const std::string line = interpreter_line(path);
   auto next_word = [rest = std::string_view(line)]() mutable {

@@ -18,6 +18,8 @@ std::string find_program(const std::string& name, std::string_view path, const s
 
 /// The interpreter line of a script, without "#!"; empty for another kind of file.
 std::string interpreter_line(const std::string& path);
+/// The program in that line, without what follows it.
+std::string interpreter_of_script(const std::string& path);
 /// Whether it looks like something that the kernel runs: a binary, or a script with its first line.
 bool has_format(const std::string& path);
 /// Whether its interpreter, or what env(1) finds for it, is a ruby.

@@ -93,8 +93,7 @@ class Launcher {
 
   /// A program of the system's python runs by that one, whatever stands first in PATH.
   void warn_of_another_python() {
-    const std::string line = interpreter_line(plan_.program);
-    const std::string interpreter = line.substr(0, line.find_first_of(" \t"));
+    const std::string interpreter = interpreter_of_script(plan_.program);
     const bool is_python = interpreter.substr(interpreter.rfind('/') + 1).starts_with("python");
     const std::string& prefix = launch_.python.installation.prefix;
     const auto folder = file_behind(interpreter.substr(0, interpreter.rfind('/')));

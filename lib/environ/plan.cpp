@@ -1,7 +1,6 @@
 #include "lib/environ/plan.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -13,6 +12,7 @@
 #include "lib/environ/record.h"
 #include "lib/environ/reset.h"
 #include "lib/environ/resolve.h"
+#include "lib/environ/small_file.h"
 #include "lib/environ/trust.h"
 #include "lib/environ/variables.h"
 #include "lib/environ/version.h"
@@ -23,8 +23,6 @@ namespace {
 
 constexpr int kDeepest = 64;
 constexpr long long kInARow = 1000;  // milliseconds
-
-bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 class Planner {
  public:

@@ -48,6 +48,8 @@ std::optional<std::string> read_rest(int fd, size_t limit) {
   }
 }
 
+bool exists(const std::string& path) noexcept { return ::access(path.c_str(), F_OK) == 0; }
+
 std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), ::closedir);

@@ -16,6 +16,9 @@ std::optional<std::string> read_small_file(const std::string& path, size_t limit
 /// The rest of an open file. Empty when it cannot be read or is longer than `limit` (EFBIG).
 std::optional<std::string> read_rest(int fd, size_t limit);
 
+/// Whether a path leads to something, through links too. When not, errno says why.
+bool exists(const std::string& path) noexcept;
+
 /// The names in a folder but for hidden ones, sorted. Empty when there is no such folder, or none
 /// that this user may list. Throws Error when it cannot be read otherwise: what is installed there
 /// would be taken for missing.

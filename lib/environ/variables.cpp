@@ -1,7 +1,6 @@
 #include "lib/environ/variables.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,6 +8,7 @@
 
 #include "lib/environ/capture.h"
 #include "lib/environ/env_file.h"
+#include "lib/environ/small_file.h"
 #include "lib/os/error.h"
 
 namespace drover::environ {
@@ -16,8 +16,6 @@ namespace {
 
 constexpr size_t kLongestFile = 1 << 20;
 constexpr auto kScriptLimit = std::chrono::seconds(10);
-
-bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 class Variables {
  public:

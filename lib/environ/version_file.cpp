@@ -26,7 +26,8 @@ constexpr size_t kLongestList = 64 << 10;  // of one with more in it
                        "the wrapper");
 }
 
-bool exists(const std::string& path) {
+/// A link that leads nowhere counts: it is an error, not a file that is missing.
+bool has_entry(const std::string& path) {
   struct stat st {};
   return ::lstat(path.c_str(), &st) == 0;
 }
@@ -174,7 +175,7 @@ std::vector<std::string> read_gemsets(const std::string& folder, const std::stri
 void add_gemsets(Wanted& wanted, const std::string& folder) {
   if (!wanted.gemsets.empty()) return;
   for (const char* name : {"/.ruby-gemsets", "/.rbenv-gemsets", "/.ruby-gemset"}) {
-    if (!exists(folder + name)) continue;
+    if (!has_entry(folder + name)) continue;
     wanted.gemsets = read_gemsets(folder, folder + name);
     return;
   }
@@ -194,15 +195,15 @@ std::vector<const char*> plain_names(Language language) {
 
 std::optional<Wanted> look_in(Language language, const std::string& folder) {
   for (const char* name : plain_names(language))
-    if (exists(folder + name)) return read_plain(folder + name, language);
+    if (has_entry(folder + name)) return read_plain(folder + name, language);
   if (auto wanted = read_mise_config(language, folder)) return wanted;
-  if (exists(folder + "/.tool-versions"))
+  if (has_entry(folder + "/.tool-versions"))
     if (auto wanted = read_tool_versions(folder + "/.tool-versions", language)) return wanted;
   if (language != Language::ruby) return std::nullopt;
-  if (exists(folder + "/.versions.conf"))
+  if (has_entry(folder + "/.versions.conf"))
     if (auto wanted = read_versions_conf(folder + "/.versions.conf")) return wanted;
   for (const char* name : {"/Gemfile", "/gems.rb"})
-    if (exists(folder + name)) return read_gemfile(folder + name);
+    if (has_entry(folder + name)) return read_gemfile(folder + name);
   return std::nullopt;
 }
 
@@ -231,12 +232,12 @@ std::optional<Wanted> find_version_file(Language language, const std::string& fo
 
 std::optional<Wanted> read_tool_versions_of_home(Language language, const std::string& home) {
   const std::string path = home + "/.tool-versions";
-  if (home.empty() || !exists(path)) return std::nullopt;
+  if (home.empty() || !has_entry(path)) return std::nullopt;
   return read_tool_versions(path, language);
 }
 
 std::optional<Wanted> read_global_file(const std::string& path, Language language) {
-  if (!exists(path)) return std::nullopt;
+  if (!has_entry(path)) return std::nullopt;
   return read_plain(path, language);
 }
 

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from conftest import ROOT, needs
-from support.environments import Releases, install
+from support.environments import Releases, deploy_generations, environment_but, install
 from support.processes import alive, eventually, start_time
 from support.servers import READY, Load, Puma, living_children
 
@@ -136,13 +136,6 @@ def test_two_restarts_under_load(server):
     server.end()
 
 
-def environment(pid):
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        entries = file.read().split(b"\0")
-    of_the_moment = (b"PUMA_INHERIT_", b"DROVER_DEPTH=", b"WRAPPER_OF=")
-    return [entry for entry in entries if entry and not entry.startswith(of_the_moment)]
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("server", forms(0), indirect=True)
 def test_fifty_generations_under_load(server):
@@ -152,13 +145,9 @@ def test_fifty_generations_under_load(server):
     server.begin()
     load = Load(server)
     seen = {}
-    for generation in range(2, 51):
-        old = server.current.resolve()
-        ruby = "3.1.10" if generation % 2 == 0 else "3.1.2"
-        server.release(str(generation), ruby)
-        shutil.rmtree(old)
+    for generation, ruby in deploy_generations(server):
         server.restart(str(generation))
-        seen[generation] = environment(server.master())
+        seen[generation] = environment_but(server.master(), b"PUMA_INHERIT_", b"WRAPPER_OF=")
         assert server.says() == {"release": str(generation), "ruby": f"{server.rbenv}/versions/{ruby}/bin",
                                  "gemfile": f"{server.current}/Gemfile", "wrapper": str(generation)}  # fmt: skip
     done, failed, words = load.finish()

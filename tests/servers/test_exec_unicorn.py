@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from conftest import needs
-from support.environments import install
+from support.environments import deploy_generations, environment_but, install
 from support.processes import eventually
 from support.servers import READY, Load, Unicorn
 
@@ -97,13 +97,6 @@ def server(processes):
     return Deployed(processes)
 
 
-def environment(pid):
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        entries = file.read().split(b"\0")
-    of_the_moment = (b"UNICORN_FD=", b"DROVER_DEPTH=")
-    return [entry for entry in entries if entry and not entry.startswith(of_the_moment)]
-
-
 @pytest.mark.parametrize("pwd", ["from a shell", "without PWD"])
 def test_new_release_and_ruby(server, pwd):
     """scenario 15, 16: The old release is deleted before the reload. Without PWD it starts as from systemd."""
@@ -129,15 +122,11 @@ def test_fifty_generations_under_load(server):
     server.begin()
     load = Load(server)
     seen = {}
-    for generation in range(2, 51):
-        old = server.current.resolve()
-        server.release(str(generation), "3.1.10" if generation % 2 == 0 else "3.1.2")
-        shutil.rmtree(old)
+    for generation, ruby in deploy_generations(server):
         master = server.hot_reload()
-        seen[generation] = environment(master)
+        seen[generation] = environment_but(master, b"UNICORN_FD=")
         eventually(lambda: server.serves_release(str(generation)), server.with_log("the release"))  # noqa: B023
         said = server.says()
-        ruby = "3.1.10" if generation % 2 == 0 else "3.1.2"
         assert said["path"] == f"{server.rbenv}/versions/{ruby}/bin"
         assert (said["gemfile"], said["again"]) == (f"{server.current}/Gemfile", f"{server.current}/bin/unicorn")
     done, failed, words = load.finish()

@@ -109,6 +109,23 @@ def site(run, folder):
     return Site(run, folder)
 
 
+def environment_but(pid, *of_the_moment):
+    """The entries of a process's environment, but for those that begin like these and are others each time."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        entries = file.read().split(b"\0")
+    return [entry for entry in entries if entry and not entry.startswith((b"DROVER_DEPTH=", *of_the_moment))]
+
+
+def deploy_generations(server):
+    """Releases 2 to 50, whose rubies alternate, each made when the one before is deleted: (number, ruby)."""
+    for generation in range(2, 51):
+        old = server.current.resolve()
+        ruby = "3.1.10" if generation % 2 == 0 else "3.1.2"
+        server.release(str(generation), ruby)
+        shutil.rmtree(old)
+        yield generation, ruby
+
+
 class Releases:
     """Capistrano's tree: releases, and the link `current` to one of them."""
 
