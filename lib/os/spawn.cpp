@@ -79,6 +79,16 @@ int reap(pid_t child) {
   return status;
 }
 
+/// Called by the child. Async-signal-safe.
+void reset_signals() noexcept {
+  // The C library keeps two for itself; the kernel refuses KILL and STOP.
+  for (int number = 1; number < NSIG; ++number)
+    ::signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
 /// Forks; the child calls `exec`, which returns, with errno, only when it failed.
 template <class Exec>
 pid_t start(const std::string& name, const Exec& exec) {
@@ -123,6 +133,21 @@ pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
   return start(command[0], [&] {
     ::sigprocmask(SIG_SETMASK, &mask, nullptr);
     ::execvpe(arguments[0], arguments.data(), environment.of_this_child());
+  });
+}
+
+pid_t spawn_apart(const Execution& execution, int output) {
+  const Fd null = try_open("/dev/null", O_RDONLY);
+  if (!null) throw Error(errno, "open", "/dev/null");
+  const auto arguments = arguments_of(execution.arguments);
+  const auto environment = arguments_of(execution.environment);
+  return start(execution.program, [&] {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    reset_signals();
+    if (::setpgid(0, 0) != 0 || ::dup2(null.get(), STDIN_FILENO) < 0 ||
+        ::dup2(output, STDOUT_FILENO) < 0 || ::dup2(output, STDERR_FILENO) < 0)
+      return;
+    ::execve(execution.program.c_str(), arguments.data(), environment.data());
   });
 }
 

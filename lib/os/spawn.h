@@ -50,6 +50,13 @@ struct Trial {
 /// ExecError when it cannot be executed, Error when the system has no room for a process.
 Trial try_out(const Execution& execution, Deadline deadline);
 
+/// Starts the program as a child in a process group of its own, whose number is the pid that is
+/// returned: /dev/null is its input, `output` its output and its errors, no signal is blocked or
+/// ignored, and it is killed when the calling thread ends. Blocks until it was executed. Throws
+/// ExecError when it could not be, Error when the system has no room for a process. The caller
+/// reaps it.
+pid_t spawn_apart(const Execution& execution, int output);
+
 /// Starts the command as a child with the signal mask `mask`; LISTEN_PID and WATCHDOG_PID that name
 /// this process name the child there (sd_listen_fds(3), sd_watchdog_enabled(3)). Blocks until it
 /// was executed. Throws ExecError when it could not be, Error when the system has no room for a
