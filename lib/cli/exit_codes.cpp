@@ -17,6 +17,8 @@ Exit exit_code_for(int err) noexcept {
     case EACCES:
     case EPERM:
       return kNotAllowed;
+    case ECONNREFUSED:
+      return kUnavailable;
     case EBADMSG:
       return kBadData;
     case EROFS:

@@ -14,7 +14,8 @@ const std::map<std::string, std::set<std::string>> kMayUse = {
     {"os", {"os"}},
     {"flock", {"os", "flock"}},
     {"environ", {"os", "environ"}},
-    {"herd", {"os", "flock", "herd"}},
+    {"control", {"os", "control"}},
+    {"herd", {"os", "flock", "control", "herd"}},
     {"cli", {"os", "cli"}},
 };
 

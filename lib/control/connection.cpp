@@ -1,0 +1,127 @@
+#include "lib/control/connection.h"
+
+#include <fmt/core.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <asio/redirect_error.hpp>
+#include <asio/use_awaitable.hpp>
+#include <cerrno>
+
+namespace drover::control {
+namespace {
+
+using Descriptor = asio::posix::stream_descriptor;
+
+asio::awaitable<void> next(Descriptor& socket, Descriptor::wait_type what) {
+  asio::error_code cancelled;  // whoever waits looks at the state
+  co_await socket.async_wait(what, asio::redirect_error(asio::use_awaitable, cancelled));
+}
+
+}  // namespace
+
+Connection::Connection(asio::io_context& io, os::Fd socket, const Limits& limits)
+    : socket_(io), timer_(io), limits_(limits) {
+  socket_.assign(socket.get());
+  (void)socket.release();
+}
+
+/// While it lives: `then` is called after the patience.
+class Connection::Patience {
+ public:
+  Patience(Connection& connection, void (Connection::*then)()) : timer_(connection.timer_) {
+    timer_.expires_after(connection.limits_.patience);
+    // Too late to be cancelled, it is called after all: the connection may be gone by then.
+    timer_.async_wait([&connection, then, wanted = std::weak_ptr(wanted_)](asio::error_code error) {
+      if (!error && !wanted.expired()) (connection.*then)();
+    });
+  }
+  ~Patience() { timer_.cancel(); }
+  Patience(const Patience&) = delete;
+  Patience& operator=(const Patience&) = delete;
+
+ private:
+  asio::steady_timer& timer_;
+  std::shared_ptr<bool> wanted_ = std::make_shared<bool>(true);
+};
+
+void Connection::be_late() {
+  late_ = true;
+  if (!gone_) socket_.cancel();
+}
+
+asio::awaitable<std::string> Connection::read_line() {
+  const Patience patience(*this, &Connection::be_late);
+  std::string line;
+  std::array<char, 4096> buffer;
+  while (!gone_ && !late_) {
+    const ssize_t size = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), 0);
+    if (size > 0) {
+      const std::string_view text(buffer.data(), static_cast<size_t>(size));
+      const size_t end = text.find('\n');
+      line += text.substr(0, end);
+      if (line.size() > limits_.line)
+        throw Refused("usage", fmt::format("the line is longer than {} bytes", limits_.line));
+      if (end != std::string_view::npos) co_return line;
+    } else if (size < 0 && errno == EAGAIN) {
+      co_await next(socket_, Descriptor::wait_read);
+    } else if (size == 0 && !line.empty()) {
+      throw Refused("usage", "the line has no end");
+    } else if (size == 0 || errno != EINTR) {
+      close();
+    }
+  }
+  if (late_)
+    throw Refused("late", fmt::format("no request came within {} ms", limits_.patience.count()));
+  co_return "";
+}
+
+void Connection::write(std::string_view text) {
+  while (!gone_ && unsent_.empty() && !text.empty()) {
+    const ssize_t size =
+        ::send(socket_.native_handle(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (size >= 0) {
+      text.remove_prefix(static_cast<size_t>(size));
+    } else if (errno == EAGAIN) {
+      break;
+    } else if (errno != EINTR) {
+      close();
+    }
+  }
+  if (gone_ || text.empty()) return;
+  unsent_ += text;
+  if (unsent_.size() > limits_.unsent) close();
+}
+
+asio::awaitable<void> Connection::sent() {
+  while (!gone_ && !unsent_.empty()) {
+    co_await next(socket_, Descriptor::wait_write);
+    write(std::exchange(unsent_, {}));
+  }
+}
+
+asio::awaitable<void> Connection::sent_in_time() {
+  if (gone_ || unsent_.empty()) co_return;  // mostly so: no timer then
+  const Patience patience(*this, &Connection::close);
+  co_await sent();
+}
+
+asio::awaitable<void> Connection::sleep() {
+  if (gone_ || std::exchange(woken_, false)) co_return;
+  co_await next(socket_, Descriptor::wait_error);  // the client has gone: EPOLLHUP
+  if (!gone_ && !std::exchange(woken_, false)) close();
+}
+
+void Connection::wake() {
+  woken_ = true;
+  if (!gone_) socket_.cancel();
+}
+
+void Connection::close() {
+  gone_ = true;
+  unsent_ = {};
+  asio::error_code nothing_to_do;
+  socket_.close(nothing_to_do);
+}
+
+}  // namespace drover::control
