@@ -34,10 +34,12 @@ inline bool turn_until(asio::io_context& io, const std::function<bool()>& condit
 /// A client of the same thread: reads only while the loop turns.
 class Peer {
  public:
-  explicit Peer(const std::string& path) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Peer(const std::string& path)
+      : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     const control::Address address(path);
     REQUIRE(::connect(socket_.get(), address.get(), address.size()) == 0);
   }
+  explicit Peer(os::Fd connected) : socket_(std::move(connected)) {}
 
   void say(const std::string& text) const {
     REQUIRE(::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
@@ -85,8 +87,8 @@ class Peer {
 struct Served {
   explicit Served(control::Handler how, control::Limits limits = {})
       : server(std::make_unique<control::Server>(
-            io, path, std::move(how),
-            [this](const std::string& text) { warnings.push_back(text); }, limits)) {}
+            io, path, std::move(how), [this](const std::string& text) { warnings.push_back(text); },
+            limits)) {}
 
   /// The answer to one line.
   std::vector<control::Json> ask(const std::string& line) {

@@ -139,7 +139,7 @@ TEST_CASE("a path may be longer than an address") {
 TEST_CASE("the longest address fits whole") {
   const Folder folder;
   const std::string start = folder / "";
-  for (const size_t length : {106, 107, 108, 109}) {
+  for (const size_t length : {106U, 107U, 108U, 109U}) {
     const std::string path = start + std::string(length - start.size(), 's');
     INFO(length);
     const SocketFile file(path);
