@@ -6,6 +6,7 @@
 #include "lib/herd/roles.h"
 #include "lib/os/users.h"
 #include "tools/ls_output.h"
+#include "tools/table.h"
 
 namespace drover::ls {
 namespace {
@@ -13,8 +14,6 @@ namespace {
 using flock::LockMode;
 using flock::LockReport;
 using flock::Opener;
-
-using Row = std::vector<std::string>;
 
 std::string age_text(double seconds) {
   if (seconds < 60) return fmt::format("{:.0f}s", seconds);
@@ -36,23 +35,6 @@ std::string fd_text(const Opener& opener) {
 std::string printable(std::string text) {
   std::replace_if(
       text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
-  return text;
-}
-
-/// Columns as wide as their widest cell, the last one free.
-std::string align(const std::vector<Row>& rows) {
-  std::vector<size_t> widths;
-  for (const Row& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t at = 0; at + 1 < row.size(); ++at)
-      widths[at] = std::max(widths[at], row[at].size());
-  }
-  std::string text;
-  for (const Row& row : rows) {
-    for (size_t at = 0; at + 1 < row.size(); ++at)
-      text += fmt::format("{:<{}}  ", row[at], widths[at]);
-    text += row.back() + "\n";
-  }
   return text;
 }
 

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import ROOT, needs
 
-PROGRAMS = ("drover-exec", "drover-hold", "drover-wait", "drover-ls")
+PROGRAMS = ("drover-ctl", "drover-exec", "drover-hold", "drover-wait", "drover-ls")
 PAGES = sorted((ROOT / "tools" / "man").glob("*.scd"))
 COMPLETIONS = ROOT / "tools" / "completions"
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS",
@@ -94,6 +94,7 @@ def test_page_names_every_exit_code_of_the_program(program):
     codes = re.findall(r"^\*(\d[\d+n]*)\*$", section(page(program), "EXIT STATUS"), re.M)
     common = ["0", "1", "64", "66", "71", "73", "77"]
     assert codes == {
+        "drover-ctl": [*common[:3], "65", "69", *common[4:]],
         "drover-exec": ["125", "126", "127", *common[:3], "65", *common[3:], "78"],
         "drover-hold": ["1", "125", "126", "127", "128+n"],
         "drover-wait": [*common, "78", "128+n"],
@@ -213,6 +214,11 @@ COMPLETION_CASES = [
     (("drover-hold", "app.pid.lock", "cat", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-hold", "--pidfile", "app.pid", "mktem"), {"mktemp"}),
     (("drover-hold", "--pidfile", "app.pid", "--gu"), {"--guard"}),
+    (("drover-ctl", "rel"), {"reload"}),
+    (("drover-ctl", "-w", "5s", "sta"), {"status", "start"}),
+    (("drover-ctl", "-p", "app"), {"app.pid", "app.pid.lock"}),
+    (("drover-ctl", "signal", "QU"), {"QUIT"}),
+    (("drover-ctl", "reload", "--js"), {"--json"}),
     (("drover-exec", "--print-hook", "un"), {"unicorn"}),
     (("drover-exec", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-exec", "--", "mktem"), {"mktemp"}),
