@@ -50,26 +50,32 @@ void Connection::be_late() {
   if (!gone_) socket_.cancel();
 }
 
+/// Adds what has come to the line. Outside of the coroutine, whose frame the buffer would be in.
+Connection::Piece Connection::take_piece(std::string& line) {
+  std::array<char, 4096> buffer;
+  const ssize_t size = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), 0);
+  if (size < 0 && errno == EAGAIN) return Piece::none_yet;
+  if (size < 0 && errno == EINTR) return Piece::some;
+  if (size == 0 && !line.empty()) throw Refused("usage", "the line has no end");
+  if (size <= 0) {
+    close();
+    return Piece::last;
+  }
+  const std::string_view text(buffer.data(), static_cast<size_t>(size));
+  const size_t end = text.find('\n');
+  line += text.substr(0, end);
+  if (line.size() > limits_.line)
+    throw Refused("usage", fmt::format("the line is longer than {} bytes", limits_.line));
+  return end == std::string_view::npos ? Piece::some : Piece::last;
+}
+
 asio::awaitable<std::string> Connection::read_line() {
   const Patience patience(*this, &Connection::be_late);
   std::string line;
-  std::array<char, 4096> buffer;
   while (!gone_ && !late_) {
-    const ssize_t size = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), 0);
-    if (size > 0) {
-      const std::string_view text(buffer.data(), static_cast<size_t>(size));
-      const size_t end = text.find('\n');
-      line += text.substr(0, end);
-      if (line.size() > limits_.line)
-        throw Refused("usage", fmt::format("the line is longer than {} bytes", limits_.line));
-      if (end != std::string_view::npos) co_return line;
-    } else if (size < 0 && errno == EAGAIN) {
-      co_await next(socket_, Descriptor::wait_read);
-    } else if (size == 0 && !line.empty()) {
-      throw Refused("usage", "the line has no end");
-    } else if (size == 0 || errno != EINTR) {
-      close();
-    }
+    const Piece piece = take_piece(line);
+    if (piece == Piece::last) co_return line;
+    if (piece == Piece::none_yet) co_await next(socket_, Descriptor::wait_read);
   }
   if (late_)
     throw Refused("late", fmt::format("no request came within {} ms", limits_.patience.count()));

@@ -52,7 +52,9 @@ class Connection {
 
  private:
   class Patience;
+  enum class Piece { some, last, none_yet };
 
+  Piece take_piece(std::string& line);
   void be_late();
 
   asio::posix::stream_descriptor socket_;
