@@ -76,8 +76,8 @@ SocketFile::SocketFile(const std::string& path) : path_(os::absolute(path)) {
   if (::fchmod(socket_.get(), 0600) != 0) throw Error(errno, "set the mode of socket", path_);
 
   const os::Fd locked = lock_folder(folder);
-  while (::bind(socket_.get(), address.get(), address.size()) != 0) {
-    if (errno != EADDRINUSE) throw Error(errno, "make socket", path_);
+  for (int attempt = 0; ::bind(socket_.get(), address.get(), address.size()) != 0; ++attempt) {
+    if (errno != EADDRINUSE || attempt == kLooks) throw Error(errno, "make socket", path_);
     remove_dead(folder_.get(), name_, path_, address);
   }
   if (const auto made = file_in(folder_.get(), name_)) id_ = os::id_of(*made);
