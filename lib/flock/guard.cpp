@@ -76,7 +76,7 @@ os::ExitStatus guard(const std::vector<std::string>& command) {
   ::prctl(PR_SET_NAME, kGuardName);
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) throw Error(errno, "adopt orphaned processes");
 
-  Guard children(os::spawn(command, blocked.previous()));
+  Guard children(os::spawn(command, {.mask = blocked.previous()}));
   while (!children.reap()) {
     siginfo_t info{};
     if (::sigwaitinfo(&wanted, &info) <= 0 || info.si_signo == SIGCHLD) continue;

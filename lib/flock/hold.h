@@ -19,8 +19,8 @@ struct Placement {
 struct HoldRequest {
   std::string path;
   Mode mode = Mode::shared;
-  Patience patience;
-  Placement placement;
+  Patience patience = {};
+  Placement placement = {};
   mode_t file_mode = 0600;
   bool new_generation = false;
   int first_free = 3;  ///< descriptors below are the command's: 3 + LISTEN_FDS

@@ -39,11 +39,14 @@ bool Masters::belongs(pid_t pid) {
     const auto stat = os::read_stat(process);
     return stat && stat->command == flock::kGuardName && in_flock(process);
   };
+  const auto is_above = [&](pid_t process) {
+    return std::find(ancestors.begin(), ancestors.end(), process) != ancestors.end();
+  };
   if (in_flock(pid) || std::any_of(ancestors.begin(), ancestors.end(), is_guard)) return true;
-  return std::any_of(known_.begin(), known_.end(), [&](const os::Process& master) {
-    return std::find(ancestors.begin(), ancestors.end(), master.pid()) != ancestors.end() &&
-           master.alive();
-  });
+  return (ancestor_ != 0 && is_above(ancestor_)) ||
+         std::any_of(known_.begin(), known_.end(), [&](const Master& master) {
+           return is_above(master->pid()) && master->alive();
+         });
 }
 
 bool Masters::verify(const std::string& pidfile) {
@@ -52,8 +55,8 @@ bool Masters::verify(const std::string& pidfile) {
     problem_ = fmt::format("'{}': {}", pidfile, problem);
     return false;
   }
-  const auto same = std::find_if(known_.begin(), known_.end(), [&](const os::Process& master) {
-    return master.pid() == *pid && master.alive();
+  const auto same = std::find_if(known_.begin(), known_.end(), [&](const Master& master) {
+    return master->pid() == *pid && master->alive();
   });
   if (same != known_.end()) {
     std::rotate(same, same + 1, known_.end());
@@ -74,13 +77,17 @@ bool Masters::verify(const std::string& pidfile) {
                   : fmt::format("does not hold '{}'", lock_path_));
     return false;
   }
+  add(std::move(*process));
+  return true;
+}
+
+void Masters::add(os::Process process) {
   if (known_.size() >= kRemembered) {
     const auto dead = std::find_if(known_.begin(), known_.end(),
-                                   [](const os::Process& master) { return !master.alive(); });
+                                   [](const Master& master) { return !master->alive(); });
     known_.erase(dead == known_.end() ? known_.begin() : dead);
   }
-  known_.push_back(std::move(*process));
-  return true;
+  known_.push_back(std::make_shared<const os::Process>(std::move(process)));
 }
 
 bool Masters::refresh() {
@@ -90,16 +97,16 @@ bool Masters::refresh() {
   return verify(pidfile_);
 }
 
-const os::Process* Masters::current() {
+Master Masters::current() {
   refresh();
   const auto candidates = living();
   return candidates.empty() ? nullptr : candidates.back();
 }
 
-std::vector<const os::Process*> Masters::living() const {
-  std::vector<const os::Process*> found;
-  for (const os::Process& master : known_)
-    if (master.alive()) found.push_back(&master);
+std::vector<Master> Masters::living() const {
+  std::vector<Master> found;
+  std::copy_if(known_.begin(), known_.end(), std::back_inserter(found),
+               [](const Master& master) { return master->alive(); });
   return found;
 }
 

@@ -4,6 +4,7 @@
 // Nobody else ever gets a signal.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,9 @@
 
 namespace drover::herd {
 
+/// A process that passed; the pidfd keeps its number from meaning another one.
+using Master = std::shared_ptr<const os::Process>;
+
 class Masters {
  public:
   /// `lock_path` is looked up anew each time: a lock file that was replaced is followed.
@@ -21,6 +25,12 @@ class Masters {
   /// Takes this lock file for the service's, too, wherever its name leads by now.
   void remember(flock::LockFile lock) { lock_ = std::move(lock); }
 
+  /// Trusts whoever descends from this process, too: for the one that started the service and is
+  /// its subreaper, so that every daemon of it stays below.
+  void trust_descendants_of(pid_t pid) noexcept { ancestor_ = pid; }
+  /// A master that the caller vouches for: its own child.
+  void add(os::Process process);
+
   /// Looks at PIDFILE and at the names that servers give it during a hot reload (PIDFILE.oldbin:
   /// unicorn, nginx; PIDFILE.2: gunicorn) and remembers every master that passes. False when
   /// PIDFILE names none that does; `problem()` says why.
@@ -28,13 +38,12 @@ class Masters {
   [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
 
   /// The master that PIDFILE names, if it passes; else the one that was verified last and lives, as
-  /// the file is away for a moment in every reload of unicorn. Null when there is none. The pointer
-  /// is good until the next call of a function that is not const.
-  const os::Process* current();
+  /// the file is away for a moment in every reload of unicorn. Null when there is none.
+  Master current();
   /// All verified masters that live.
-  [[nodiscard]] std::vector<const os::Process*> living() const;
+  [[nodiscard]] std::vector<Master> living() const;
   /// All verified masters, the latest last; the dead ones are for their exit status.
-  [[nodiscard]] const std::vector<os::Process>& known() const noexcept { return known_; }
+  [[nodiscard]] const std::vector<Master>& known() const noexcept { return known_; }
 
  private:
   bool verify(const std::string& pidfile);
@@ -43,7 +52,8 @@ class Masters {
   std::string pidfile_;
   std::string lock_path_;
   std::optional<flock::LockFile> lock_;  ///< open: its inode cannot become another file's
-  std::vector<os::Process> known_;
+  pid_t ancestor_ = 0;
+  std::vector<Master> known_;
   std::string problem_;
   bool hidden_ = false;  ///< the kernel did not let us look into the process asked about last
 };

@@ -92,10 +92,10 @@ class Relay {
     for (;;) {
       flock::wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
       refresh();
-      const os::Process* left = nullptr;
-      for (const os::Process* master : masters_.living())
+      Master left;
+      for (const Master& master : masters_.living())
         if (!is_of_next_generation(*master)) left = master;
-      if (left == nullptr) break;
+      if (!left) break;
       co_await outlived_lock(*left);
       // A hook of the new generation may have taken the lock meanwhile.
       auto again = lock_at_path();
@@ -107,7 +107,7 @@ class Relay {
   void say_the_end() const {
     if (!stop_ever_)
       notice_(fmt::format("the last process of '{}' is gone; no stop was passed on", path_));
-    if (!masters_.known().empty()) flock::report_end(masters_.known().back(), notice_);
+    if (!masters_.known().empty()) flock::report_end(*masters_.known().back(), notice_);
   }
 
   /// Empty also when something that is no lock file has been put there: the wait goes on.
@@ -235,14 +235,14 @@ class Relay {
   }
 
   void pass_on(int number, bool stop) {
-    const os::Process* current = masters_.current();
+    const Master current = masters_.current();
     if (stop) {
       stop_ = number;
       stop_ever_ = true;
       stopped_.clear();
       file_ = os::file_at(path_);
     }
-    if (current == nullptr) {
+    if (!current) {
       warning_(fmt::format("cannot relay {}: {}", os::signal_name(number), masters_.problem()));
       return;
     }
@@ -254,7 +254,7 @@ class Relay {
   }
 
   void stop_all() {
-    for (const os::Process* master : masters_.living())
+    for (const Master& master : masters_.living())
       if (!is_of_next_generation(*master) && stopped_.insert(master->pid()).second)
         send(*master, *stop_);
   }

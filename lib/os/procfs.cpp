@@ -62,8 +62,8 @@ std::optional<ProcessStat> parse_stat(std::string_view line) {
   std::string_view rest = line.substr(close + 3);
   if (!next_number(rest, stat.parent) || !next_number(rest, stat.group) ||
       !next_number(rest, stat.session) || !skip_words(rest, 2) || !next_number(rest, stat.flags) ||
-      !skip_words(rest, 10) || !next_number(rest, stat.threads) || !skip_words(rest, 1) ||
-      !next_number(rest, stat.start))
+      !skip_words(rest, 1) || !next_number(rest, stat.child_faults) || !skip_words(rest, 8) ||
+      !next_number(rest, stat.threads) || !skip_words(rest, 1) || !next_number(rest, stat.start))
     return std::nullopt;
   return stat;
 }
@@ -135,11 +135,13 @@ std::vector<pid_t> all_processes() {
 std::vector<pid_t> threads_of(pid_t pid) { return numbers_in(fmt::format("/proc/{}/task", pid)); }
 
 std::vector<pid_t> children_of(pid_t pid) {
-  const std::string text = read_proc(fmt::format("/proc/{}/task/{}/children", pid, pid));
   std::vector<pid_t> children;
-  std::string_view rest = text;
-  for (pid_t child = 0; next_number(rest, child);)
-    children.push_back(child);
+  for (const pid_t thread : threads_of(pid)) {
+    const std::string text = read_proc(fmt::format("/proc/{}/task/{}/children", pid, thread));
+    std::string_view rest = text;
+    for (pid_t child = 0; next_number(rest, child);)
+      children.push_back(child);
+  }
   return children;
 }
 

@@ -23,12 +23,16 @@ struct ProcessStat {
   pid_t group = 0;
   pid_t session = 0;
   unsigned flags = 0;
+  /// "cminflt": grows whenever it reaps a child, by the page faults that the child had.
+  unsigned long long child_faults = 0;
   int threads = 0;
   unsigned long long start = 0;  ///< clock ticks since boot: with the pid, names one process
 
   /// PF_EXITING (include/linux/sched.h): it runs exit code and can only vanish.
   [[nodiscard]] bool exiting() const noexcept { return (flags & 0x4U) != 0; }
   [[nodiscard]] bool zombie() const noexcept { return state == 'Z' || state == 'X'; }
+  /// PF_FORKNOEXEC: it was forked and has executed nothing since, as most workers.
+  [[nodiscard]] bool only_forked() const noexcept { return (flags & 0x40U) != 0; }
 };
 
 /// Parses one line of /proc/PID/stat; the command may hold spaces, parentheses and newlines.
@@ -49,7 +53,7 @@ bool proc_is_ours() noexcept;
 std::vector<pid_t> all_processes();
 /// The thread ids of a process; empty when it is gone.
 std::vector<pid_t> threads_of(pid_t pid);
-/// The direct children of a process with one thread; empty when it is gone.
+/// The direct children of a process, whichever thread made them; empty when it is gone.
 std::vector<pid_t> children_of(pid_t pid);
 /// `pid`'s parent, its parent, and so on up to process 1; not `pid` itself.
 std::vector<pid_t> ancestors_of(pid_t pid);

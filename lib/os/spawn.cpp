@@ -34,10 +34,12 @@ std::vector<char*> arguments_of(const std::vector<std::string>& command) {
 /// (sd_listen_fds(3), sd_watchdog_enabled(3)) are to name the child.
 class ChildEnvironment {
  public:
-  ChildEnvironment() {
+  explicit ChildEnvironment(const std::vector<std::string>& changes) : changes_(changes) {
     const std::string own = std::to_string(::getpid());
     for (char** entry = ::environ; *entry != nullptr; ++entry)
-      entries_.push_back(*entry);
+      if (!is_changed(*entry)) entries_.push_back(*entry);
+    for (std::string& change : changes_)
+      if (change.find('=') != std::string::npos) entries_.push_back(change.data());
     for (std::string& variable : addressed_) {
       const std::string ours = variable + own;
       variable.resize(variable.size() + kMostDigits);
@@ -57,7 +59,15 @@ class ChildEnvironment {
   }
 
  private:
+  [[nodiscard]] bool is_changed(std::string_view entry) const {
+    const std::string_view name = entry.substr(0, entry.find('='));
+    return std::any_of(changes_.begin(), changes_.end(), [&](std::string_view change) {
+      return change.substr(0, change.find('=')) == name;
+    });
+  }
+
   static constexpr size_t kMostDigits = 10;
+  std::vector<std::string> changes_;
   std::array<std::string, 2> addressed_ = {"LISTEN_PID=", "WATCHDOG_PID="};
   std::vector<char*> entries_;
 };
@@ -127,11 +137,14 @@ void execute(const Execution& execution) {
   throw ExecError(errno, execution.program);
 }
 
-pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask) {
+pid_t spawn(const std::vector<std::string>& command, const ChildSetup& setup) {
   const auto arguments = arguments_of(command);
-  ChildEnvironment environment;
+  ChildEnvironment environment(setup.environment);
   return start(command[0], [&] {
-    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+    if (setup.new_session) ::setsid();
+    if (setup.output >= 0 && ::dup2(setup.output, STDOUT_FILENO) < 0) return;
+    if (setup.errors >= 0 && ::dup2(setup.errors, STDERR_FILENO) < 0) return;
+    ::sigprocmask(SIG_SETMASK, &setup.mask, nullptr);
     ::execvpe(arguments[0], arguments.data(), environment.of_this_child());
   });
 }

@@ -57,10 +57,18 @@ Trial try_out(const Execution& execution, Deadline deadline);
 /// reaps it.
 pid_t spawn_apart(const Execution& execution, int output);
 
-/// Starts the command as a child with the signal mask `mask`; LISTEN_PID and WATCHDOG_PID that name
-/// this process name the child there (sd_listen_fds(3), sd_watchdog_enabled(3)). Blocks until it
-/// was executed. Throws ExecError when it could not be, Error when the system has no room for a
-/// process.
-pid_t spawn(const std::vector<std::string>& command, const sigset_t& mask);
+/// In what a child differs from this process.
+struct ChildSetup {
+  sigset_t mask{};           ///< its signal mask
+  bool new_session = false;  ///< setsid(2): no signal of our process group or terminal reaches it
+  int output = -1;           ///< becomes its standard output; -1: ours
+  int errors = -1;           ///< becomes its standard error
+  std::vector<std::string> environment = {};  ///< "NAME=VALUE" to set, "NAME" to remove
+};
+
+/// Starts the command as a child; LISTEN_PID and WATCHDOG_PID that name this process name the child
+/// there (sd_listen_fds(3), sd_watchdog_enabled(3)). Blocks until it was executed. Throws ExecError
+/// when it could not be, Error when the system has no room for a process.
+pid_t spawn(const std::vector<std::string>& command, const ChildSetup& setup);
 
 }  // namespace drover::os

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import ROOT, needs
 
-PROGRAMS = ("drover-ctl", "drover-exec", "drover-hold", "drover-wait", "drover-ls")
+PROGRAMS = ("drover-ctl", "drover-exec", "drover-herd", "drover-hold", "drover-wait", "drover-ls")
 PAGES = sorted((ROOT / "tools" / "man").glob("*.scd"))
 COMPLETIONS = ROOT / "tools" / "completions"
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS",
@@ -96,6 +96,7 @@ def test_page_names_every_exit_code_of_the_program(program):
     assert codes == {
         "drover-ctl": [*common[:3], "65", "69", *common[4:]],
         "drover-exec": ["125", "126", "127", *common[:3], "65", *common[3:], "78"],
+        "drover-herd": ["0", "1", "64", "71", "73", "77", "78", "126", "127", "128+n"],
         "drover-hold": ["1", "125", "126", "127", "128+n"],
         "drover-wait": [*common, "78", "128+n"],
         "drover-ls": common,
@@ -222,6 +223,10 @@ COMPLETION_CASES = [
     (("drover-exec", "--print-hook", "un"), {"unicorn"}),
     (("drover-exec", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-exec", "--", "mktem"), {"mktemp"}),
+    (("drover-herd", "--retire", "one"), {"one-by-one"}),
+    (("drover-herd", "--pidfile", "app"), {"app.pid", "app.pid.lock"}),
+    (("drover-herd", "--pidfile", "app.pid", "mktem"), {"mktemp"}),
+    (("drover-herd", "--pidfile", "app.pid", "--", "cat", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-wait", "--stop-signal", "QU"), {"QUIT"}),
     (("drover-wait", "--relay", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-ls", "--tree", "app"), {"app.pid", "app.pid.lock"}),

@@ -1,0 +1,24 @@
+// A generation of a server: a master and the workers below it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <vector>
+
+#include "lib/os/process.h"
+
+namespace drover::herd {
+
+/// The living children of a master that do its work. A child that was executed, not only forked, is
+/// left out: the next master is one. Where all are like that (unicorn's worker_exec), those count
+/// that are not in `masters`.
+std::vector<pid_t> workers_of(pid_t master, const std::vector<pid_t>& masters);
+
+/// The living children of a master that were executed, not only forked: what its hot reload begins
+/// with, before a pidfile tells.
+std::vector<pid_t> executed_children_of(pid_t master);
+
+/// Every living process below `pid`, and `pid` itself, held fast; the nearest first.
+std::vector<os::Process> tree_of(pid_t pid);
+
+}  // namespace drover::herd

@@ -1,0 +1,37 @@
+// Waiting for what no kernel event announces, while a start, a reload or a stop is under way.
+#pragma once
+
+#include <asio/awaitable.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
+#include <chrono>
+
+#include "lib/os/clock.h"
+
+namespace drover::herd {
+
+/// Never more often than this.
+inline constexpr auto kPace = std::chrono::milliseconds(20);
+
+inline os::Deadline in(std::chrono::nanoseconds duration) {
+  using Clock = std::chrono::steady_clock;
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(duration);
+}
+
+/// Looks at `condition` now and every kPace until it holds. False at the deadline. What it throws
+/// ends the wait.
+template <class Condition>
+asio::awaitable<bool> until(const Condition& condition, os::Deadline deadline) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  for (;;) {
+    if (condition()) co_return true;
+    if (deadline && std::chrono::steady_clock::now() >= *deadline) co_return false;
+    timer.expires_after(kPace);
+    asio::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+}  // namespace drover::herd
