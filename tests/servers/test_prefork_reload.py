@@ -74,7 +74,7 @@ def test_two_masters_side_by_side(server):
     assert parent(new) == old
     assert read_pid(oldbin(server)) == old
     assert read_pid(server.pidfile) == new
-    assert title(old) == "prefork master (old)"
+    server.until(lambda: title(old) == "prefork master (old)", "the old master's new title")
     assert title(new) == "prefork master"
     assert len(server.workers_of(old)) == len(server.workers_of(new)) == 2
     server.retire(old)

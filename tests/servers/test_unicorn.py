@@ -103,7 +103,7 @@ def test_low_descriptor_is_lost_and_said(server):
     """S3: the lock is free after a reload, and it is no false death: the relay goes on by the pidfd."""
     launch_low(server)
     relay = Waiter(server, "--relay", server.pidfile)
-    new = server.hot_reload()
+    new = server.hot_reload(relay)
     eventually(lambda: f"process {new}, lives" in relay.said(), f"the notice, not: {relay.said()}")
     assert holders(server.lock) == set()
     assert "drover-hold --fd high" in relay.said() and "drover.rb" in relay.said()
@@ -118,7 +118,7 @@ def test_low_descriptor_lost_again_and_again(server):
     launch_low(server)
     relay = Waiter(server, "--relay", server.pidfile)
     for _ in range(3):
-        server.hot_reload()
+        server.hot_reload(relay)
         assert relay.waiting(), relay.said()
     relay.signal(signal.SIGQUIT)
     assert relay.result(READY) == 0

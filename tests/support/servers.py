@@ -213,9 +213,12 @@ class Server:
                 eventually(lambda: set(children(old)) <= {new}, f"the workers of {old} to leave")
         eventually(lambda: not alive(old), self.with_log(f"the old master {old} to leave"), READY)
 
-    def hot_reload(self):
-        """An upgrade with the old master retired; returns the new one, when it is the only one."""
+    def hot_reload(self, *relays):
+        """An upgrade with the old master retired, once the relays know the new one; returns that, when it
+        is the only one."""
         old, new = self.upgrade()
+        for relay in relays:
+            eventually(lambda: relay.knows(new), f"the relay to know {new}, not: {relay.said()}")
         self.retire(old)
         eventually(lambda: self.master() == new, f"the pidfile to name {new}")
         return new
@@ -295,6 +298,16 @@ class Waiter:
 
     def result(self, limit=LIMIT):
         return self.process.wait(limit)
+
+    def knows(self, pid):
+        """Whether a relay has a pidfd of the process: it has verified it."""
+        for file in pathlib.Path(f"/proc/{self.process.pid}/fdinfo").iterdir():
+            try:
+                if f"\nPid:\t{pid}\n" in file.read_text():
+                    return True
+            except FileNotFoundError:  # closed meanwhile
+                pass
+        return False
 
     def signal(self, number):
         self.process.send_signal(number)
