@@ -175,7 +175,7 @@ std::optional<BlockedCall> parse_blocked_call(std::string_view line) {
 
 Visited visit_awaited(pid_t pid, const Visit& visit) {
   NumberedDir threads(fmt::format("/proc/{}/task", pid));
-  if (!threads) return errno == ENOENT ? Visited::all : Visited::hidden;
+  if (!threads) return Visited::hidden;
   Memory memory(pid);
   bool hidden = false;
   int seen = 0;

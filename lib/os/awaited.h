@@ -35,8 +35,9 @@ enum class Visited {
 /// Reads /proc/PID/task/TID/syscall, which takes PTRACE_MODE_ATTACH (ptrace(2); with Yama's
 /// ptrace_scope 1 an ancestor has that), the sets out of the process's memory, and the epoll sets
 /// out of fdinfo. Bounded: 1024 threads, 4096 entries of a poll or select, a megabyte of an epoll
-/// set. A thread in io_uring_enter counts as hidden. Does not block; a process that is gone has
-/// nothing to visit. Only 64-bit processes; an epoll descriptor inside another set is not followed.
+/// set. A thread in io_uring_enter counts as hidden, and so does a process that is gone. Does not
+/// block. Only 64-bit processes; an epoll descriptor inside another set is not followed, nor is a
+/// poll that the kernel has restarted after a stop (restart_syscall(2)).
 Visited visit_awaited(pid_t pid, const std::function<bool(int fd)>& visit);
 
 }  // namespace drover::os

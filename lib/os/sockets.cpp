@@ -41,12 +41,20 @@ std::optional<ino_t> socket_inode(int folder, int fd) {
 template <class Visit>
 bool visit_sockets(pid_t pid, const Visit& visit) {
   NumberedDir dir(fmt::format("/proc/{}/fd", pid));
-  if (!dir) return errno == ENOENT;
+  if (!dir) return false;
   for (int fd; (fd = dir.next()) >= 0;) {
     const auto ino = socket_inode(dir.fd(), fd);
     if (ino && !visit(fd, *ino)) return true;
   }
-  return dir.error() == 0 || dir.error() == ENOENT || dir.error() == ESRCH;
+  return dir.error() == 0;
+}
+
+using Sockets = std::optional<std::vector<ForeignSocket>>;
+
+/// Not seen may mean gone, or hidden (hidepid, proc(5)).
+Sockets answer(bool seen, std::vector<ForeignSocket> found, const Process& process) {
+  if (seen) return found;
+  return process.alive() ? std::nullopt : Sockets(std::in_place);
 }
 
 int option(const Fd& socket, int name) {
@@ -185,20 +193,22 @@ std::optional<std::vector<ForeignSocket>> sockets_by_tables(const Process& proce
     found.back().fd = fd;
     return found.size() < kMostSockets;
   });
-  return seen ? std::optional(std::move(found)) : std::nullopt;
+  return answer(seen, std::move(found), process);
 }
 
 std::optional<std::vector<ForeignSocket>> sockets_of(const Process& process) {
   std::vector<ForeignSocket> found;
   bool refused = false;
+  bool lacking = false;
   const bool seen = visit_sockets(process.pid(), [&](int fd, ino_t ino) {
     const Fd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, process.fd(), fd, 0)));
     refused = !copy && (errno == EPERM || errno == EACCES || errno == ENOSYS);
+    lacking = lacking || (!copy && (errno == EMFILE || errno == ENFILE || errno == ENOMEM));
     if (copy) found.push_back(examine(copy, fd, ino));
     return !refused && found.size() < kMostSockets;
   });
   if (refused) return sockets_by_tables(process);
-  return seen ? std::optional(std::move(found)) : std::nullopt;
+  return answer(seen && !lacking, std::move(found), process);
 }
 
 std::optional<std::vector<ino_t>> socket_inodes_of(pid_t pid) {

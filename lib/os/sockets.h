@@ -37,13 +37,14 @@ struct ForeignSocket {
 /// the process notices nothing. Each is looked at through a copy of the descriptor (pidfd_getfd(2),
 /// Linux 5.6), which is closed at once: a copy that stayed would keep the port. Where the kernel
 /// refuses that, what /proc/PID/net tells by inode takes its place: only TCP and UNIX sockets, and
-/// of each kind the first megabyte. Empty when the descriptors cannot be seen at all
-/// (PTRACE_MODE_READ, ptrace(2)); no sockets when the process is gone.
+/// of each kind the first megabyte, which begins with those that listen. Empty when the descriptors
+/// cannot be seen at all (PTRACE_MODE_READ, ptrace(2)); no sockets when the process is gone.
 std::optional<std::vector<ForeignSocket>> sockets_of(const Process& process);
 /// As it is where the kernel refuses copies.
 std::optional<std::vector<ForeignSocket>> sockets_by_tables(const Process& process);
 
-/// The inodes of the sockets that a process has open, ascending. Empty when that cannot be seen.
+/// The inodes of the sockets that a process has open, ascending. Empty when that cannot be seen, or
+/// when the process is gone.
 std::optional<std::vector<ino_t>> socket_inodes_of(pid_t pid);
 
 /// The rows of a table in /proc/PID/net that listen or are connected; fd is -1. `family` says which

@@ -49,6 +49,7 @@ worker_processes 2
 timeout 120
 """
 GUNICORN = "gunicorn -b 127.0.0.1:{port} -w 2 -t 120 app:app"
+UWSGI = "uwsgi_python3 --master --processes 2 --http-socket 127.0.0.1:{port} --wsgi-file app.py --callable app"
 
 # Name, its command, its files.
 SERVERS = {
@@ -59,10 +60,8 @@ SERVERS = {
     "nginx": ("/usr/sbin/nginx -e stderr -c {folder}/nginx.conf", {"nginx.conf": NGINX}),
     "haproxy": ("/usr/sbin/haproxy -W -f haproxy.cfg", {"haproxy.cfg": HAPROXY}),
     "php-fpm": ("php-fpm8.2 --nodaemonize --fpm-config {folder}/fpm.conf", {"fpm.conf": PHP_FPM}),
-    "uwsgi": (
-        "uwsgi_python3 --master --processes 2 --http-socket 127.0.0.1:{port} --wsgi-file app.py --callable app",
-        {"app.py": WSGI},
-    ),
+    "uwsgi": (UWSGI, {"app.py": WSGI}),
+    "uwsgi-lazy": (UWSGI + " --lazy-apps", {"app.py": WSGI}),
 }
 
 # Ways in which an application's load does not come back, after the line that says it has begun.
@@ -166,8 +165,8 @@ def seen_under_load(server, workers):
 
 
 @pytest.mark.parametrize("hang", PYTHON_HANGS)
-@pytest.mark.parametrize("kind", ["gunicorn-sync", "gunicorn-gthread"])
-def test_gunicorn_that_never_loads_never_serves(processes, kind, hang):
+@pytest.mark.parametrize("kind", ["gunicorn-sync", "gunicorn-gthread", "uwsgi-lazy"])
+def test_python_that_never_loads_never_serves(processes, kind, hang):
     """H29."""
     server = Plain(processes, kind)
     server.write("app.py", f"print('loading', flush=True)\n{PYTHON_HANGS[hang]}\n{WSGI}")
@@ -175,9 +174,10 @@ def test_gunicorn_that_never_loads_never_serves(processes, kind, hang):
 
 
 @pytest.mark.parametrize("hang", RUBY_HANGS)
-def test_unicorn_that_never_loads_never_serves(processes, hang):
+@pytest.mark.parametrize("kind", ["unicorn", "puma"])
+def test_ruby_that_never_loads_never_serves(processes, kind, hang):
     """H29."""
-    server = Plain(processes, "unicorn")
+    server = Plain(processes, kind)
     server.write("config.ru", f"$stdout.syswrite(\"loading\\n\")\n{RUBY_HANGS[hang]}\n{RACK}")
     never_serves(server, hang)
 

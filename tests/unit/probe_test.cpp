@@ -37,10 +37,13 @@ class Loop {
 
   /// What the probe says. Nothing is left in the loop afterwards: no timer, no open end.
   std::string ask(const std::string& probe, std::chrono::milliseconds limit = 20s) {
+    return ask(parse_probe(probe), limit);
+  }
+  std::string ask(herd::Probe probe, std::chrono::milliseconds limit = 20s) {
     std::string reason;
     std::exception_ptr failure;
     asio::co_spawn(io,
-                   herd::try_probe(io, parse_probe(probe), *test::in(limit),
+                   herd::try_probe(io, std::move(probe), *test::in(limit),
                                    {children, {"PATH=/usr/bin:/bin", "MASTER=812"}}),
                    [&](const std::exception_ptr& error, std::string words) {
                      failure = error;
@@ -202,6 +205,9 @@ TEST_CASE("a connection is enough for tcp and unix") {
   }
   CHECK(loop.ask("tcp:127.0.0.1:" + port) == "connection refused");
   CHECK(loop.ask("tcp:" + port) == "connection refused");
+  auto several = parse_probe("tcp:127.0.0.1:" + port);
+  several.endpoints.push_back(parse_probe("unix:/nowhere").endpoints[0]);
+  CHECK(loop.ask(several) == "connection refused");  // what the first one says
 
   const Folder folder;
   CHECK(loop.ask("unix:" + (folder / "socket")) == "no such file or directory");
@@ -259,11 +265,23 @@ TEST_CASE("a command passes with status 0") {
         "exited with status 3: last?[0m");
   CHECK(loop.ask("exec:printf '%9999s' a; exit 1").size() ==
         std::string("exited with status 1: a").size());
-  CHECK(loop.ask("exec:cat").empty());                               // it has no input
   CHECK(loop.ask("exec:kill -TERM $$") == "was killed by SIGTERM");  // which is blocked here
   CHECK(loop.ask("exec:test \"$MASTER\" = 812 && test -z \"$HOME\"").empty());
   CHECK(loop.ask("exec:test $(ps -o pgid= -p $$) = $$").empty());
   CHECK(loop.ask("exec:nowhere").starts_with("exited with status 127: sh: 1: nowhere: not found"));
+}
+
+TEST_CASE("a command has no input, whatever its parent has") {
+  Loop loop;
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const os::Fd reader(ends[0]);
+  const os::Fd writer(ends[1]);
+  const os::Fd before(::dup(STDIN_FILENO));
+  ::dup2(reader.get(), STDIN_FILENO);
+  const std::string reason = loop.ask("exec:cat", 5s);
+  ::dup2(before.get(), STDIN_FILENO);
+  CHECK(reason.empty());
 }
 
 TEST_CASE("a flood of words is read to its end, and only that is kept") {
@@ -300,6 +318,22 @@ TEST_CASE("a probe that is given up has killed its command") {
   int status = 0;
   CHECK(::waitpid(-1, &status, 0) > 0);
   CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+}
+
+TEST_CASE("a command's last words are read, also when its end is known first") {
+  asio::io_context io(1);
+  Children children(io);
+  std::string reason;
+  asio::co_spawn(
+      io,
+      herd::try_probe(io, parse_probe("exec:echo last; exit 1"), *test::in(20s), {children, {}}),
+      [&](const std::exception_ptr&, std::string words) { reason = std::move(words); });
+  io.run_one();
+  siginfo_t info{};
+  REQUIRE(::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) == 0);
+  children.reap();
+  io.run();
+  CHECK(reason == "exited with status 1: last");
 }
 
 TEST_CASE("children are reaped in one place") {

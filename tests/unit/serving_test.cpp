@@ -200,7 +200,7 @@ TEST_CASE("the line of a blocked call is read, and nothing else") {
   REQUIRE(call);
   CHECK(call->number == 43);
   CHECK(call->arguments == std::array<uint64_t, 6>{0xb, 0x7fff, 0, 1, 2, 3});
-  for (const char* line :
-       {"", "running\n", "-1 0x7ffe 0x7f00\n", "43", "43 0xb 0x1\n", "43 b c d e f g"})
+  for (const char* line : {"", "running\n", "-1 0x7ffe 0x7f00\n", "-1 0x1 0x2 0x3 0x4 0x5 0x6\n",
+                           "43", "43 0xb 0x1\n", "43 b c d e f g"})
     CHECK_FALSE(os::parse_blocked_call(line));
 }
