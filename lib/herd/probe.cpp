@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 #include "lib/herd/shell_command.h"
@@ -45,14 +46,14 @@ class Link {
  public:
   Link(asio::io_context& io, Clock::time_point deadline)
       : state_(std::make_shared<State>(io, deadline)) {
-    state_->limit.async_wait([state = state_](asio::error_code error) {
+    state_->limit->async_wait([state = state_](asio::error_code error) {
       if (error) return;
       state->expired = true;
       state->close();
     });
   }
   ~Link() {
-    state_->limit.cancel();
+    state_->limit.reset();
     state_->close();
   }
   Link(const Link&) = delete;
@@ -63,13 +64,15 @@ class Link {
 
  private:
   struct State {  // the timer's handler may come when the Link is gone
-    State(asio::io_context& io, Clock::time_point deadline) : socket(io), limit(io, deadline) {}
+    State(asio::io_context& io, Clock::time_point deadline) : socket(io) {
+      limit.emplace(io, deadline);
+    }
     void close() {
       asio::error_code ignored;
       socket.close(ignored);
     }
     Socket socket;
-    asio::steady_timer limit;
+    std::optional<asio::steady_timer> limit;  // its cancel() could throw
     bool expired = false;
   };
   std::shared_ptr<State> state_;

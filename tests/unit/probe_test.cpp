@@ -92,7 +92,7 @@ class Answering {
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
-    ::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), size);
+    REQUIRE(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
     ::listen(socket_.get(), 8);
     ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size);
     port = std::to_string(ntohs(address.sin_port));

@@ -38,7 +38,7 @@ int connect_to(int listening) {
   socklen_t size = sizeof address;
   ::getsockname(listening, reinterpret_cast<sockaddr*>(&address), &size);
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ::connect(fd, reinterpret_cast<sockaddr*>(&address), size);
+  REQUIRE(::connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0);
   return fd;
 }
 

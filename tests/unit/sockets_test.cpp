@@ -26,7 +26,7 @@ struct Pair {
     ::listen(listening.get(), 8);
     ::getsockname(listening.get(), reinterpret_cast<sockaddr*>(&address), &size);
     client = os::Fd(::socket(address.ss_family, kind, 0));
-    ::connect(client.get(), reinterpret_cast<sockaddr*>(&address), size);
+    REQUIRE(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
     accepted = os::Fd(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
   }
   os::Fd listening, client, accepted;
