@@ -20,8 +20,8 @@ asio::awaitable<void> next(Descriptor& socket, Descriptor::wait_type what) {
 
 }  // namespace
 
-Connection::Connection(asio::io_context& io, os::Fd socket, const Limits& limits)
-    : socket_(io), timer_(io), limits_(limits) {
+Connection::Connection(asio::io_context& io, os::Fd&& socket, const Limits& limits)
+    : socket_(io), alarm_(io), limits_(limits) {
   socket_.assign(socket.get());
   (void)socket.release();
 }
@@ -29,20 +29,15 @@ Connection::Connection(asio::io_context& io, os::Fd socket, const Limits& limits
 /// While it lives: `then` is called after the patience.
 class Connection::Patience {
  public:
-  Patience(Connection& connection, void (Connection::*then)()) : timer_(connection.timer_) {
-    timer_.expires_after(connection.limits_.patience);
-    // Too late to be cancelled, it is called after all: the connection may be gone by then.
-    timer_.async_wait([&connection, then, wanted = std::weak_ptr(wanted_)](asio::error_code error) {
-      if (!error && !wanted.expired()) (connection.*then)();
-    });
+  Patience(Connection& connection, void (Connection::*then)()) : alarm_(connection.alarm_) {
+    alarm_.set(connection.limits_.patience, [&connection, then] { (connection.*then)(); });
   }
-  ~Patience() { timer_.cancel(); }
+  ~Patience() { alarm_.cancel(); }
   Patience(const Patience&) = delete;
   Patience& operator=(const Patience&) = delete;
 
  private:
-  asio::steady_timer& timer_;
-  std::shared_ptr<bool> wanted_ = std::make_shared<bool>(true);
+  Alarm& alarm_;
 };
 
 void Connection::be_late() {

@@ -4,12 +4,12 @@
 #include <asio/awaitable.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/steady_timer.hpp>
 #include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "lib/control/alarm.h"
 #include "lib/control/protocol.h"
 #include "lib/os/fd.h"
 
@@ -26,7 +26,8 @@ struct Limits {
 /// A client's stream socket, non-blocking. Not for several threads; one coroutine at a time.
 class Connection {
  public:
-  Connection(asio::io_context& io, os::Fd socket, const Limits& limits);
+  /// Throws Error when no descriptor is left for its timer, and leaves the socket to the caller.
+  Connection(asio::io_context& io, os::Fd&& socket, const Limits& limits);
 
   /// The first line, without its end. Throws Refused: "usage" when it is too long or has no end,
   /// "late" after the patience. Empty when the client has gone without a word.
@@ -58,7 +59,7 @@ class Connection {
   void be_late();
 
   asio::posix::stream_descriptor socket_;
-  asio::steady_timer timer_;
+  Alarm alarm_;
   Limits limits_;
   std::string unsent_;
   bool gone_ = false;

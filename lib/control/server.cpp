@@ -7,7 +7,6 @@
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/steady_timer.hpp>
 #include <cerrno>
 #include <optional>
 #include <set>
@@ -73,6 +72,7 @@ struct Server::State : std::enable_shared_from_this<State> {
 
   void accept_next();
   void accept_one();
+  void take_in(os::Fd client);
   static asio::awaitable<void> serve(std::shared_ptr<State> self,
                                      std::shared_ptr<Connection> client);
   asio::awaitable<void> answer(Connection& client);
@@ -84,22 +84,22 @@ struct Server::State : std::enable_shared_from_this<State> {
   std::optional<SocketFile> file;  ///< empty once nobody is heard any more
   asio::posix::stream_descriptor acceptor;
   std::string name;
-  asio::steady_timer pause;
+  Alarm pause;  ///< made beforehand: when it is needed, there may be no descriptor left
   bool short_of_descriptors = false;
   std::set<std::shared_ptr<Connection>> clients;
 };
 
 void Server::State::accept_next() {
-  const auto again = [weak = weak_from_this()](asio::error_code error) {
-    if (const auto self = weak.lock(); !error && self && self->file) self->accept_one();
-  };
   // The listening socket stays readable as long as the client waits: looking at once would spin.
   if (short_of_descriptors) {
-    pause.expires_after(kPause);
-    pause.async_wait(again);
-  } else {
-    acceptor.async_wait(asio::posix::stream_descriptor::wait_read, again);
+    pause.set(kPause, [this] { accept_one(); });
+    return;
   }
+  acceptor.async_wait(asio::posix::stream_descriptor::wait_read,
+                      [weak = weak_from_this()](asio::error_code error) {
+                        const auto self = weak.lock();
+                        if (!error && self && self->file) self->accept_one();
+                      });
 }
 
 void Server::State::accept_one() {
@@ -115,11 +115,21 @@ void Server::State::accept_one() {
   } else if (client && clients.size() >= limits.connections) {
     turn_away(client.get(), "busy", fmt::format("{} clients are connected", clients.size()));
   } else if (client) {
-    auto connection = std::make_shared<Connection>(io, std::move(client), limits);
-    clients.insert(connection);
-    asio::co_spawn(io, serve(shared_from_this(), std::move(connection)), asio::detached);
+    take_in(std::move(client));
   }
   accept_next();
+}
+
+void Server::State::take_in(os::Fd client) {
+  std::shared_ptr<Connection> connection;
+  try {
+    connection = std::make_shared<Connection>(io, std::move(client), limits);
+  } catch (const Error& error) {
+    turn_away(client.get(), "busy", error.what());
+    return;
+  }
+  clients.insert(connection);
+  asio::co_spawn(io, serve(shared_from_this(), std::move(connection)), asio::detached);
 }
 
 asio::awaitable<void> Server::State::serve(std::shared_ptr<State> self,

@@ -4,6 +4,7 @@
 
 #include <future>
 
+#include "lib/control/alarm.h"
 #include "lib/control/client.h"
 #include "lib/control/server.h"
 #include "lib/os/error.h"
@@ -335,6 +336,59 @@ TEST_CASE("no descriptor left is said once and tried again, without spinning") {
   CHECK(served.warnings[0].find("Too many open files") != std::string::npos);
   CHECK(peer.all(served.io).at(0).at("ok") == true);
   CHECK(served.warnings.size() == 1);
+}
+
+TEST_CASE("an alarm calls once, unless it was cancelled or has gone") {
+  asio::io_context io(1);
+  std::string called;
+  Alarm alarm(io);
+  {
+    Alarm gone(io);
+    gone.set(0ns, [&] { called += "gone"; });
+  }
+  alarm.set(0ns, [&] { called += "old"; });
+  alarm.set(1ms, [&] {
+    called += "new";
+    alarm.set(1ms, [&] { called += "again"; });
+  });
+  CHECK(turn_until(io, [&] { return called == "newagain"; }));
+  alarm.set(0ns, [&] { called += "cancelled"; });
+  alarm.cancel();
+  io.restart();
+  io.run_for(20ms);
+  CHECK(called == "newagain");
+}
+
+/// How many timers of this process are still running.
+size_t running_timers() {
+  size_t running = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
+    const std::string info = test::read_file(entry.path().string());
+    if (info.find("it_value:") != std::string::npos &&
+        info.find("it_value: (0, 0)") == std::string::npos)
+      ++running;
+  }
+  return running;
+}
+
+TEST_CASE("no timer runs but while a request is awaited") {
+  Served served([](Request, Reply& reply) -> asio::awaitable<void> {
+    reply.event({{"event", "begun"}});
+    co_await reply.sleep();
+    reply.finish({{"ok", true}});
+  });
+  CHECK(running_timers() == 0);
+  Peer peer(served.path);
+  REQUIRE(turn_until(served.io, [&] { return served.server->clients() == 1; }));
+  served.io.poll();
+  CHECK(running_timers() == 1);
+  peer.say(kStatus);
+  CHECK(peer.some(served.io, 1).size() == 1);
+  CHECK(running_timers() == 0);
+  peer.hang_up();
+  REQUIRE(turn_until(served.io, [&] { return served.server->clients() == 0; }));
+  const Peer silent(served.path);
+  CHECK(turn_until(served.io, [&] { return served.server->clients() == 1; }));
 }
 
 TEST_CASE("a closed server answers those who are connected") {
