@@ -21,6 +21,7 @@ struct Limits {
   size_t connections = 32;  ///< at a time
   /// For the whole request, and for reading the answer's end. No timer runs but in these times.
   std::chrono::milliseconds patience{5000};
+  std::chrono::milliseconds pause{1000};  ///< until one more look when no descriptor is left
 };
 
 /// A client's stream socket, non-blocking. Not for several threads; one coroutine at a time.

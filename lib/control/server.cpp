@@ -18,8 +18,6 @@
 namespace drover::control {
 namespace {
 
-constexpr auto kPause = std::chrono::seconds(1);
-
 /// The user that the process at the other end had when it connected.
 bool may_speak(int socket) noexcept {
   ucred peer{};
@@ -92,7 +90,7 @@ struct Server::State : std::enable_shared_from_this<State> {
 void Server::State::accept_next() {
   // The listening socket stays readable as long as the client waits: looking at once would spin.
   if (short_of_descriptors) {
-    pause.set(kPause, [this] { accept_one(); });
+    pause.set(limits.pause, [this] { accept_one(); });
     return;
   }
   acceptor.async_wait(asio::posix::stream_descriptor::wait_read,

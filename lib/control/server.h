@@ -51,8 +51,8 @@ using Handler = std::function<asio::awaitable<void>(Request, Reply&)>;
 /// Gets a line without the program's name.
 using Warning = std::function<void(const std::string&)>;
 
-/// Not for several threads. No wake-up while nobody is connected; but it tries again each second
-/// while a client waits and no descriptor is left for it.
+/// Not for several threads. No wake-up while nobody is connected; but it tries again while a client
+/// waits and no descriptor is left for it (Limits::pause).
 ///
 /// Only root and the user that the server runs as are heard (SO_PEERCRED, as of connect(2)).
 /// Everything that a client may do is bounded by Limits; what breaks them is answered in one line,

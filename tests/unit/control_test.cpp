@@ -287,6 +287,15 @@ TEST_CASE("a handler learns that its client has gone, and goes on") {
   CHECK(slept);
 }
 
+TEST_CASE("a handler that was woken before it slept does not sleep") {
+  Served served([&](Request, Reply& reply) -> asio::awaitable<void> {
+    reply.wake();
+    co_await reply.sleep();
+    reply.finish({{"ok", !reply.gone()}});
+  });
+  CHECK(served.ask(kStatus).at(0).at("ok") == true);
+}
+
 TEST_CASE("a client that does not read is cut off, its request goes on") {
   bool ended = false;
   size_t said = 0;
@@ -322,7 +331,7 @@ TEST_CASE("a large answer reaches a client that reads, and is not kept for one t
 }
 
 TEST_CASE("no descriptor left is said once and tried again, without spinning") {
-  Served served(echo);
+  Served served(echo, {.pause = 10ms});
   Peer peer(served.path);
   peer.say(kStatus);
   rlimit limit{};
@@ -331,7 +340,8 @@ TEST_CASE("no descriptor left is said once and tried again, without spinning") {
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
   const size_t turns = served.io.run_for(100ms);
   ::setrlimit(RLIMIT_NOFILE, &limit);
-  CHECK(turns < 5);
+  CHECK(turns >= 3);
+  CHECK(turns <= 11);
   REQUIRE(served.warnings.size() == 1);
   CHECK(served.warnings[0].find("Too many open files") != std::string::npos);
   CHECK(peer.all(served.io).at(0).at("ok") == true);
