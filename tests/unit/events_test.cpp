@@ -120,6 +120,12 @@ TEST_CASE("a slow follower is not cut off, and can count what it missed") {
   CHECK(last == 1000);
 }
 
+TEST_CASE("a follower takes more than may be left unsent, at its pace") {
+  Followed served({.count = 1000, .bytes = 1 << 20}, {.unsent = 100'000});
+  served.publish(900, 1000);
+  CHECK(numbers(served.follow("0").some(served.io, 900)).size() == 900);
+}
+
 TEST_CASE("a follower that leaves is forgotten") {
   Followed served;
   Peer peer = served.follow("0");
