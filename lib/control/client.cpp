@@ -24,9 +24,9 @@ constexpr size_t kPiece = 64 << 10;
 
 /// connect(2) waits for a place in the server's queue as long as a send may take (unix(7)).
 void bound_connect(int socket, os::Deadline deadline) {
-  const int left = os::poll_timeout(deadline);
+  const long left = os::poll_timeout(deadline);
   if (left < 0) return;
-  const timeval limit{left / 1000, std::max(left % 1000, 1) * 1000};
+  const timeval limit{left / 1000, std::max(left % 1000, 1L) * 1000};
   ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
 
