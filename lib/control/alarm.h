@@ -2,16 +2,15 @@
 #pragma once
 
 #include <asio/io_context.hpp>
-#include <asio/posix/stream_descriptor.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
 
+#include "lib/os/timer.h"
+
 namespace drover::control {
 
-/// Calls back once, after a time. In place of asio::steady_timer: an io_context that has had one of
-/// those wakes up every five minutes from then on, with no timer left and while one waits for much
-/// longer (asio/detail/impl/epoll_reactor.ipp, get_timeout). Not for several threads.
+/// Calls back once, after a time. Not for several threads.
 class Alarm {
  public:
   /// Takes a descriptor for as long as it lives. Throws Error.
@@ -22,7 +21,7 @@ class Alarm {
   void cancel() noexcept;
 
  private:
-  asio::posix::stream_descriptor timer_;
+  os::Timer timer_;
   std::shared_ptr<std::function<void()>> call_;  ///< empty when nothing is set
 };
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "lib/os/error.h"
+#include "lib/os/timer.h"
 
 namespace drover::flock {
 namespace {
@@ -56,7 +57,7 @@ struct Arrivals::Subscription {
   int watch = -1;
   std::string path;
   std::string name;
-  asio::steady_timer changed;  ///< cancelled when something happened
+  os::Timer changed;  ///< cancelled when something happened
   int looks_left = 0;
   bool arrived = false;  ///< somebody touched it: a holder that has the lock
   bool left = false;     ///< and somebody closed it afterwards

@@ -5,7 +5,6 @@
 #include <asio/error_code.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/steady_timer.hpp>
 #include <memory>
 #include <optional>
 #include <vector>

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include <asio/co_spawn.hpp>
-#include <asio/redirect_error.hpp>
+#include <asio/post.hpp>
 #include <asio/use_awaitable.hpp>
 #include <cerrno>
 
@@ -13,6 +13,7 @@
 #include "lib/os/error.h"
 #include "lib/os/memory.h"
 #include "lib/os/thread.h"
+#include "lib/os/timer.h"
 
 namespace drover::flock {
 namespace {
@@ -76,21 +77,28 @@ void Watch::read_finished() {
     if (cancelled(error)) return;
     uint64_t id = 0;
     while (::read(pipe_->reader.get(), &id, sizeof id) == sizeof id)
-      if (const auto timer = waiting_.find(id); timer != waiting_.end()) timer->second->cancel();
+      if (auto waiting = waiting_.extract(id)) asio::post(io_, std::move(waiting.mapped()));
     read_finished();
   });
 }
 
 asio::awaitable<void> Watch::free(std::shared_ptr<Job> job) {
-  asio::steady_timer done(io_, Clock::time_point::max());
   job->id = ++last_job_;
   job->pipe = pipe_;
-  waiting_[job->id] = &done;
   os::start_detached([job] { job->run(); });
-  asio::error_code woken;
-  co_await done.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-  waiting_.erase(job->id);
+  co_await finished(job->id);
   if (job->failure) std::rethrow_exception(job->failure);
+}
+
+/// Without a timer, which would wake the process now and then. Who is still suspended at the end of
+/// the Watch is destroyed with it.
+asio::awaitable<void> Watch::finished(uint64_t job) {
+  return asio::async_initiate<const asio::use_awaitable_t<>, void()>(
+      [this, job](auto handler) {
+        const auto resume = std::make_shared<decltype(handler)>(std::move(handler));
+        waiting_.emplace(job, [resume] { std::move (*resume)(); });
+      },
+      asio::use_awaitable);
 }
 
 asio::awaitable<std::optional<LockFile>> Watch::begun(std::string path) {
@@ -192,7 +200,7 @@ WaitResult wait_in_loop(const WaitRequest& request, const Notice& notice) {
   }
   io.poll();  // the first look comes before any limit
   os::release_free_memory();
-  asio::steady_timer limit(io);
+  os::Timer limit(io);
   if (request.limit) {
     limit.expires_at(*request.limit);
     limit.async_wait([&io](asio::error_code error) {

@@ -5,7 +5,6 @@
 #include <asio/awaitable.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/steady_timer.hpp>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -51,6 +50,7 @@ class Watch {
   struct Pipe;
 
   asio::awaitable<void> free(std::shared_ptr<Job> job);
+  asio::awaitable<void> finished(uint64_t job);
   asio::awaitable<std::optional<LockFile>> successor(const LockFile& freed);
   void read_finished();
 
@@ -63,7 +63,7 @@ class Watch {
   std::shared_ptr<Pipe> pipe_;
   asio::posix::stream_descriptor finished_;
   uint64_t last_job_ = 0;
-  std::unordered_map<uint64_t, asio::steady_timer*> waiting_;
+  std::unordered_map<uint64_t, std::function<void()>> waiting_;  ///< what resumes the coroutines
 };
 
 struct WaitRequest {

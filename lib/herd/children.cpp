@@ -35,8 +35,8 @@ Children::Child::~Child() {
 }
 
 asio::awaitable<std::optional<os::ExitStatus>> Children::Child::ended(os::Deadline deadline) {
-  if (!status_) {
-    changed_.expires_at(deadline.value_or(std::chrono::steady_clock::time_point::max()));
+  while (!status_ && (!deadline || os::Timer::Clock::now() < *deadline)) {
+    changed_.expires_at(deadline.value_or(os::Timer::Clock::time_point::max()));
     asio::error_code woken;
     co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   }

@@ -6,13 +6,13 @@
 
 #include <asio/awaitable.hpp>
 #include <asio/io_context.hpp>
-#include <asio/steady_timer.hpp>
 #include <functional>
 #include <optional>
 #include <unordered_map>
 
 #include "lib/os/clock.h"
 #include "lib/os/process.h"
+#include "lib/os/timer.h"
 
 namespace drover::herd {
 
@@ -61,7 +61,7 @@ class Children::Child {
   Children& children_;
   pid_t pid_;
   std::optional<os::ExitStatus> status_;
-  asio::steady_timer changed_;
+  os::Timer changed_;
 };
 
 }  // namespace drover::herd

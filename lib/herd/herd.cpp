@@ -83,7 +83,7 @@ class Herd {
         masters_(request.pidfile, request.lock),
         signalfd_(os::open_signalfd(taken_signals())),
         signals_(io_, signalfd_.get()),
-        reload_wanted_(io_, Clock::time_point::max()),
+        reload_wanted_(io_),
         watch_(io_, {}, voice.notice) {
     masters_.trust_descendants_of(::getpid());
     if (dialect_ == nullptr) dialect_ = recognize(request.command);
@@ -518,7 +518,7 @@ class Herd {
         .children = children_,
         .environment = request_.environment,
         .stopping = [this] { return stop_.has_value(); },
-        .said_ready = [this](pid_t master) { return said_ready_.contains(master); },
+        .said_ready = [this](pid_t pid) { return said_ready_.contains(pid); },
         .begun =
             [this](const Step& step) {
               if (desk_) desk_->began(reload_number_, step);
@@ -772,7 +772,7 @@ class Herd {
   Masters masters_;
   const os::Fd signalfd_;
   Descriptor signals_;
-  asio::steady_timer reload_wanted_;
+  os::Timer reload_wanted_;
   std::optional<os::FolderSignal> folder_;
 
   std::optional<NotifySocket> notify_;

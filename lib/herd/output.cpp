@@ -9,13 +9,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <asio/steady_timer.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 #include <cerrno>
 
 #include "lib/os/error.h"
 #include "lib/os/procfs.h"
+#include "lib/os/timer.h"
 
 namespace drover::herd {
 namespace {
@@ -253,7 +253,7 @@ bool Output::caught_up() const noexcept {
 }
 
 asio::awaitable<void> Output::catch_up(std::chrono::milliseconds limit) {
-  asio::steady_timer timer(co_await asio::this_coro::executor);
+  os::Timer timer(co_await asio::this_coro::executor);
   const auto end = Clock::now() + limit;
   while (!caught_up() && Clock::now() < end) {
     timer.expires_after(kLookAgain);

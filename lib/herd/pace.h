@@ -3,12 +3,12 @@
 
 #include <asio/awaitable.hpp>
 #include <asio/redirect_error.hpp>
-#include <asio/steady_timer.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 #include <chrono>
 
 #include "lib/os/clock.h"
+#include "lib/os/timer.h"
 
 namespace drover::herd {
 
@@ -24,7 +24,7 @@ inline os::Deadline in(std::chrono::nanoseconds duration) {
 /// ends the wait.
 template <class Condition>
 asio::awaitable<bool> until(const Condition& condition, os::Deadline deadline) {
-  asio::steady_timer timer(co_await asio::this_coro::executor);
+  os::Timer timer(co_await asio::this_coro::executor);
   for (;;) {
     if (condition()) co_return true;
     if (deadline && std::chrono::steady_clock::now() >= *deadline) co_return false;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <asio/buffer.hpp>
 #include <asio/redirect_error.hpp>
-#include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
 #include <cerrno>
@@ -17,6 +16,7 @@
 
 #include "lib/herd/shell_command.h"
 #include "lib/os/error.h"
+#include "lib/os/timer.h"
 
 namespace drover::herd {
 namespace {
@@ -65,14 +65,14 @@ class Link {
  private:
   struct State {  // the timer's handler may come when the Link is gone
     State(asio::io_context& io, Clock::time_point deadline) : socket(io) {
-      limit.emplace(io, deadline);
+      limit.emplace(io).expires_at(deadline);
     }
     void close() {
       asio::error_code ignored;
       socket.close(ignored);
     }
     Socket socket;
-    std::optional<asio::steady_timer> limit;  // its cancel() could throw
+    std::optional<os::Timer> limit;
     bool expired = false;
   };
   std::shared_ptr<State> state_;

@@ -16,6 +16,7 @@
 #include "lib/os/memory.h"
 #include "lib/os/procfs.h"
 #include "lib/os/signals.h"
+#include "lib/os/timer.h"
 
 namespace drover::herd {
 namespace {
@@ -281,8 +282,8 @@ class Relay {
   const os::Fd signalfd_;
   asio::io_context io_{1};
   Descriptor signals_;
-  asio::steady_timer limit_;
-  asio::steady_timer look_again_;
+  os::Timer limit_;
+  os::Timer look_again_;
   std::optional<os::FileId> file_;  ///< the lock file of the generation that is waited for
   std::optional<int> stop_;         ///< the stop that was passed on last
   std::set<pid_t> stopped_;         ///< who got it

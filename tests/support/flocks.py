@@ -10,7 +10,7 @@ import time
 import pytest
 
 from conftest import needs
-from support.processes import alive, asleep, context_switches, eventually, in_flock
+from support.processes import alive, asleep, context_switches, eventually, in_flock, next_timer
 
 SUPPORT = pathlib.Path(__file__).parent
 PYTHON = ("/usr/bin/python3", "-I", "-S", "-B")
@@ -127,7 +127,8 @@ def end(*processes):
 
 
 def woken(processes, seconds=3):
-    """Those of the processes that ran in this time, once each of them had come to rest."""
+    """Those of the processes that ran in this time, once each of them had come to rest, or that have a
+    timer: limits in these tests are of 1000 s."""
 
     def all_rest():
         before = [context_switches(process.pid) for process in processes]
@@ -136,9 +137,10 @@ def woken(processes, seconds=3):
         return resting and [context_switches(process.pid) for process in processes] == before
 
     eventually(all_rest, "all of them to rest")
+    timers = [process.args for process in processes if next_timer(process.pid) < 900]
     before = [context_switches(process.pid) for process in processes]
     time.sleep(seconds)
-    return [
+    return timers + [
         process.args for process, count in zip(processes, before) if context_switches(process.pid) != count
     ]
 

@@ -142,6 +142,15 @@ def asleep(pid):
     return states == {"S"}
 
 
+def next_timer(pid):
+    """In how many seconds a timerfd of the process goes off first; a century when none is set."""
+    moments = [10**9]
+    for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+        with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+            moments += [int(line.split("(")[1].split(",")[0]) for line in file if line.startswith("it_value")]
+    return min(moment for moment in moments if moment != 0)
+
+
 def holders(path):
     """The pids that hold a flock on the file, by their fdinfo: independent of drover's own code."""
     found = set()
