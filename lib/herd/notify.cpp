@@ -63,8 +63,9 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
-std::string with_status(std::string message, std::string_view status) {
-  return status.empty() ? message : message + "\nSTATUS=" + one_line(status);
+std::string with_status(std::string_view message, std::string_view status) {
+  return status.empty() ? std::string(message)
+                        : fmt::format("{}\nSTATUS={}", message, one_line(status));
 }
 
 template <class Number>

@@ -12,6 +12,7 @@
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 #include <cerrno>
+#include <cstdlib>
 
 #include "lib/os/error.h"
 #include "lib/os/procfs.h"

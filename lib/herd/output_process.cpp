@@ -113,6 +113,16 @@ bool take_places(const Copying& what, int report) noexcept {
   ::_exit(0);
 }
 
+/// The child keeps the mask: it is never without it.
+pid_t fork_process(const Copying& what, int report) {
+  sigset_t all;
+  sigfillset(&all);
+  const os::BlockedSignals blocked(all);
+  const pid_t child = ::fork();
+  if (child == 0) be_the_process(what, report);
+  return child;
+}
+
 }  // namespace
 
 os::Process start_copying(const Copying& what) {
@@ -120,12 +130,8 @@ os::Process start_copying(const Copying& what) {
   if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(errno, kTried);
   const os::Fd reader(ends[0]);
   os::Fd writer(ends[1]);
-  sigset_t all;
-  sigfillset(&all);
-  const os::BlockedSignals blocked(all);
-  const pid_t child = ::fork();
+  const pid_t child = fork_process(what, writer.get());
   if (child < 0) throw Error(errno, kTried);
-  if (child == 0) be_the_process(what, writer.get());
   writer.reset();
   auto process = os::Process::open(child);
   int err = process ? 0 : errno;
