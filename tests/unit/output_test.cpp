@@ -250,6 +250,19 @@ TEST_CASE("what the old process could not pass on is passed on by its successor"
   CHECK_FALSE(output.revive());
 }
 
+TEST_CASE("a sink that somebody has made non-blocking is waited for") {
+  Sinks sinks;
+  ::fcntl(sinks.err.writer.get(), F_SETPIPE_SZ, 4096);
+  ::fcntl(sinks.err.writer.get(), F_SETFL, O_NONBLOCK);
+  Output output = Output::start(sinks);
+  std::string much;
+  for (int i = 0; i < 2000; ++i)
+    much += fmt::format("line {}\n", i);
+  say(output.server_ends()[1], much);
+  CHECK(sinks.err.read(much.size()) == much);
+  expect_end(output);
+}
+
 TEST_CASE("a sink that is gone stops nobody") {
   Sinks sinks;
   Output output = Output::start(sinks);
@@ -317,6 +330,25 @@ TEST_CASE("a log that was emptied after the mark is read from its beginning") {
   const OutputMark mark = output.mark(server.pid());
   test::write_file(log, "new\n");
   CHECK(output.lines_since(mark) == Lines{"new"});
+}
+
+TEST_CASE("a ring gives the last 16 KiB exactly") {
+  const OutputRing ring = OutputRing::create();
+  StreamRing& stream = ring.stream(1);
+  const uint64_t end = 3 * StreamRing::kSize + 100;
+  for (uint64_t at = 0; at < end; ++at)
+    stream.bytes.at(at % StreamRing::kSize) = static_cast<char>('a' + at % 23);
+  stream.taken = end;
+  const Remainder all = ring.since(1, 0);
+  CHECK(all.cut);
+  CHECK(all.text.size() == StreamRing::kKept);
+  CHECK(all.text.front() == static_cast<char>('a' + (end - StreamRing::kKept) % 23));
+  CHECK(all.text.back() == static_cast<char>('a' + (end - 1) % 23));
+  const Remainder few = ring.since(1, end - 200);
+  CHECK_FALSE(few.cut);
+  CHECK(few.text.size() == 200);
+  CHECK(ring.since(1, end + 5).text.empty());
+  CHECK(ring.since(0, 0).text.empty());
 }
 
 TEST_CASE("only a sealed ring of this version is taken over") {
