@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cstdlib>
 
 #include "lib/cli/message.h"
@@ -11,6 +12,7 @@
 #include "lib/flock/hold.h"
 #include "lib/herd/herd.h"
 #include "lib/os/signals.h"
+#include "tools/herd_dropin.h"
 
 namespace drover {
 namespace {
@@ -18,11 +20,9 @@ namespace {
 const cli::Description kDescription{
     .name = "drover-herd",
     .synopsis = "[OPTIONS] --pidfile PIDFILE [--] COMMAND [ARG...]",
-    .summary =
-        "Run a server that hot-reloads, in the foreground: one stable process for a "
-        "supervisor.",
+    .summary = "Run a server that hot-reloads; stay in the foreground for a supervisor.",
     .examples = {"drover-herd --pidfile /run/app/app.pid unicorn -c unicorn.rb",
-                 "drover-herd --pidfile app.pid --check 'nginx -t' nginx -c /etc/nginx/nginx.conf",
+                 "drover-herd -p nginx.pid --check 'nginx -t' nginx -c /etc/nginx/nginx.conf",
                  "kill -HUP PID_OF_HERD    # or: drover-ctl -p /run/app/app.pid reload"},
 };
 
@@ -30,6 +30,7 @@ using Duration = std::optional<std::chrono::nanoseconds>;
 
 struct Arguments {
   herd::HerdRequest herd;
+  DropIn drop_in;
   std::optional<std::string> pidfile, lock, control;
   Duration boot, settle, ready, overlap, drain, stop;
 };
@@ -88,7 +89,7 @@ void add_reload_options(cli::Options& options, Arguments& arguments) {
       ->allow_extra_args(false);
   options.add_duration("--settle", arguments.settle, "How long its workers have to serve (1s)");
   options.add_duration("--ready-timeout", arguments.ready, "Roll back when it takes longer (60s)");
-  options.add_duration("--overlap", arguments.overlap, "Keep both generations for TIME (0)");
+  options.add_duration("-o,--overlap", arguments.overlap, "Keep both generations for TIME (0)");
   add_choice<herd::Retire>(app, "--retire", reload.retire,
                            {{"all", herd::Retire::all}, {"one-by-one", herd::Retire::one_by_one}},
                            "How the old generation goes (all)");
@@ -96,12 +97,33 @@ void add_reload_options(cli::Options& options, Arguments& arguments) {
                        "Cut the old generation's requests off after TIME (5m)");
 }
 
-bool read_arguments(int argc, char** argv, Arguments& arguments) {
-  cli::Options options(kDescription);
+/// unicornherder's, which only crowd the help of drover-herd.
+void add_drop_in_options(cli::Options& options, Arguments& arguments, bool shown) {
+  auto& app = options.app();
+  DropIn& drop_in = arguments.drop_in;
+  const std::string group = shown ? "Options" : "";
+  app.add_option("-u,--unicorn", drop_in.type, "Which server to run, as a daemon (gunicorn)")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember(herder_types()))
+      ->group(group);
+  app.add_option("-b,--unicorn-bin", drop_in.unicorn_bin, "The unicorn to run")
+      ->type_name("PATH")
+      ->check(cli::not_empty())
+      ->group(group);
+  app.add_option("-g,--gunicorn-bin", drop_in.gunicorn_bin, "The gunicorn to run")
+      ->type_name("PATH")
+      ->check(cli::not_empty())
+      ->group(group);
+  options.add_duration("--timeout", arguments.boot, "As --boot-timeout")->group(group);
+}
+
+bool read_arguments(int argc, char** argv, const cli::Description& description,
+                    Arguments& arguments) {
+  cli::Options options(description);
   auto& app = options.app();
   herd::HerdRequest& herd = arguments.herd;
   options.stop_at_first_word();
-  app.add_option("--pidfile", arguments.pidfile, "Where the server writes its master's number")
+  app.add_option("-p,--pidfile", arguments.pidfile, "Where the server writes its master's number")
       ->type_name("PIDFILE")
       ->check(cli::is_pidfile_name());
   app.add_option("--lock", arguments.lock, "The lock (PIDFILE.lock)")
@@ -116,7 +138,8 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
                                {"refuse", herd::IfRunning::refuse},
                                {"replace", herd::IfRunning::replace}},
                               "When the server runs already (adopt)");
-  options.add_duration("--boot-timeout", arguments.boot, "How long the first start may take (30s)");
+  options.add_duration("-t,--boot-timeout", arguments.boot,
+                       "How long the first start may take (30s)");
   add_reload_options(options, arguments);
   app.add_option_function<std::string>(
          "--stop-signal", [&](const std::string& text) { herd.stop_signal = read_signal(text); },
@@ -127,6 +150,7 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
       app, "--orphans", herd.orphans,
       {{"wait", herd::Orphans::wait}, {"term", herd::Orphans::term}, {"kill", herd::Orphans::kill}},
       "Workers whose master died (wait)");
+  add_drop_in_options(options, arguments, description.name != kDescription.name);
   if (!options.parse(argc, argv)) return false;
   herd.command = options.words();
   if (!herd.command.empty() && herd.command.front() == "--")
@@ -136,6 +160,11 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
 
 void complete(Arguments& arguments) {
   herd::HerdRequest& herd = arguments.herd;
+  if (arguments.drop_in.wanted()) {
+    if (!arguments.pidfile) arguments.pidfile = herder_pidfile(arguments.drop_in);
+    herd.command =
+        herder_command(arguments.drop_in, os::absolute(*arguments.pidfile), herd.command);
+  }
   if (herd.command.empty()) throw cli::UsageError("a COMMAND is needed");
   if (!arguments.pidfile && !arguments.lock)
     throw cli::UsageError("--pidfile PIDFILE, or --lock LOCK, is needed");
@@ -187,9 +216,25 @@ int code_of(const herd::HerdResult& result) {
   return cli::kBug;
 }
 
-int run(int argc, char** argv) {
+/// The program under unicornherder's name: what it does without options.
+void become_unicornherder(Arguments& arguments) {
+  if (!arguments.drop_in.wanted()) arguments.drop_in.type = "gunicorn";
+  if (!arguments.overlap) arguments.overlap = std::chrono::seconds(30);
+  const char* level = std::getenv("UNICORNHERDER_LOGLEVEL");
+  std::string name = level == nullptr ? "" : level;
+  for (char& letter : name)
+    letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+  if (name == "DEBUG") cli::set_verbosity(cli::Verbosity::verbose);
+  for (const char* quiet : {"WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"})
+    if (name == quiet) cli::set_verbosity(cli::Verbosity::quiet);
+}
+
+int run(int argc, char** argv, const cli::Description& description) {
+  const bool drop_in = description.name != kDescription.name;
+  if (drop_in) read_v_as_version(argc, argv);
   Arguments arguments;
-  if (!read_arguments(argc, argv, arguments)) return cli::kDone;
+  if (!read_arguments(argc, argv, description, arguments)) return cli::kDone;
+  if (drop_in) become_unicornherder(arguments);
   complete(arguments);
   look_around(arguments.herd);
   ::signal(SIGPIPE, SIG_IGN);  // a reader of our messages that has gone must not end the herd
@@ -202,5 +247,12 @@ int run(int argc, char** argv) {
 }  // namespace drover
 
 int main(int argc, char** argv) {
-  drover::cli::run_main(drover::kDescription, [&] { return drover::run(argc, argv); });
+  drover::cli::Description description = drover::kDescription;
+  if (drover::is_unicornherder(argv[0])) {
+    description.name = "unicornherder";
+    description.synopsis = "[OPTIONS] [-- ARG...]";
+    description.examples = {"unicornherder -- -w 4 myapp:app", "unicornherder -u unicorn"};
+    description.more = "drover-herd(1)";
+  }
+  drover::cli::run_main(description, [&] { return drover::run(argc, argv, description); });
 }

@@ -95,8 +95,7 @@ int run_reporting(const Description& description, const std::function<int()>& bo
     say(Level::error, fmt::format("hint: see '{} --help'", description.name));
     return description.wrapper ? kWrapperFailed : kUsage;
   } catch (const os::ExecError& error) {
-    const int code = report(error, description.wrapper);
-    if (!description.wrapper) return code;
+    (void)report(error, description.wrapper);
     return error.err() == ENOENT || error.err() == ENOTDIR ? kNotFound : kNotExecutable;
   } catch (const Error& error) {
     return report(error, description.wrapper);
@@ -218,7 +217,8 @@ std::string Options::help() const {
            option->check_name("--quiet") || option->check_name("--verbose");
   };
   for (const CLI::Option* option : options)
-    if (!option->get_positional() && !is_common(option)) text += option_line(*option);
+    if (!option->get_positional() && !option->get_group().empty() && !is_common(option))
+      text += option_line(*option);
   for (const char* name : {"--quiet", "--verbose", "--help", "--version"})
     text += option_line(*app_.get_option(name));
   return text + fmt::format("\nSee {}.\n", description_.more.empty() ? description_.name + "(1)"

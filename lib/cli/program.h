@@ -44,7 +44,7 @@ class Options {
  public:
   explicit Options(Description description);
 
-  /// For add_option and add_flag.
+  /// For add_option and add_flag. An option with an empty group is not in --help.
   CLI::App& app() { return app_; }
   /// An option with a duration as its value.
   CLI::Option* add_duration(const std::string& names,

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "lib/flock/wait.h"
 #include "lib/herd/dialect.h"
 #include "lib/herd/notify.h"
 #include "lib/herd/reload.h"
+#include "lib/herd/voice.h"
 #include "lib/os/process.h"
 
 namespace drover::herd {
@@ -50,14 +50,9 @@ struct HerdResult {
   std::optional<os::ExitStatus> launcher;  ///< of the command, when it has ended
 };
 
-struct HerdVoice {
-  flock::Notice notice;   ///< what happens
-  flock::Notice warning;  ///< what somebody should look at
-};
-
 /// Blocks until the service has ended. Takes the whole process: its signals, its children (it
 /// becomes a child subreaper), SIGCHLD. Killed with SIGKILL it leaves the server as it is, for the
 /// next herd to adopt. Throws Error, os::ExecError.
-HerdResult run(const HerdRequest& request, const HerdVoice& voice);
+HerdResult run(const HerdRequest& request, const Voice& voice);
 
 }  // namespace drover::herd

@@ -48,7 +48,7 @@ std::vector<std::string> prepare_command(std::vector<std::string> command, const
   if (!dialect.daemon_by_path || recognize({command.at(0)}) != &dialect) return command;
   for (const std::string& word : command)
     if (word.find("daemon off") != std::string::npos)
-      throw Error::because(EINVAL, "hot-reload", command[0],
+      throw Error::because(ENOPKG, "hot-reload", command[0],
                            fmt::format("{} ignores USR2 unless it is a daemon", dialect.name),
                            "leave 'daemon off' out: drover-herd stays in the foreground for it");
   if (command[0].find('/') == std::string::npos) {

@@ -1,6 +1,7 @@
 #include "lib/herd/reload.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -38,26 +39,22 @@ struct Stopped {};
 class Reload {
  public:
   explicit Reload(const ReloadContext& context)
-      : c_(context),
-        old_(context.current),
-        new_(context.successor),
-        ready_by_(in(context.options.ready_timeout)) {
+      : c_(context), old_(context.current), ready_by_(in(context.options.ready_timeout)) {
     report_.old_master = old_->pid();
     baseline_ = workers_of(old_->pid()).size();
-    for (const pid_t child : os::children_of(old_->pid()))
-      before_.push_back(child);
+    if (!c_.was_begun) before_ = os::children_of(old_->pid());
   }
 
   asio::awaitable<ReloadReport> run() {
     std::optional<std::string> failure;
     bool asked = false;
     try {
-      if (!new_) {
+      if (!c_.was_begun) {
         co_await checked();
         co_await predecessor_gone();
       }
       asked = true;
-      if (!new_) co_await successor_seen();
+      co_await successor_seen();
       co_await successor_ready();
       co_await overlapped();
       co_await old_retired();
@@ -105,6 +102,7 @@ class Reload {
       return c_.masters.living().size() <= 1;
     };
     const auto settled = [&] { return alone() && is_named(); };
+    if (alone()) remove_foreign_pidfile();
     if (settled()) co_return;
     begin_step("wait", "the generation before still drains");
     if (!co_await until(alone, in(c_.options.drain_timeout)))
@@ -117,7 +115,7 @@ class Reload {
     image_ = image_of(old_->pid());
     (void)has_reaped();
     ready_by_ = in(c_.options.ready_timeout);
-    if (!old_->signal(c_.dialect.upgrade)) throw Failure{"the master has ended"};
+    if (!c_.was_begun && !old_->signal(c_.dialect.upgrade)) throw Failure{"the master has ended"};
     if (c_.dialect.successor == Successor::same_program) {
       new_ = old_;
       co_return;
@@ -380,6 +378,14 @@ class Reload {
     return is_named() && successors().empty() && workers_of(old_->pid()).size() >= baseline_;
   }
   [[nodiscard]] bool is_named() const { return flock::read_pidfile(c_.pidfile).pid == old_->pid(); }
+
+  /// unicorn refuses to reload when PIDFILE.oldbin names a process that lives, whosever it is.
+  void remove_foreign_pidfile() const {
+    const std::string path =
+        c_.pidfile + (c_.dialect.successor == Successor::takes_pidfile ? ".oldbin" : ".2");
+    const auto pid = flock::read_pidfile(path).pid;
+    if (pid && *pid != old_->pid()) ::unlink(path.c_str());
+  }
 
   /// gunicorn may leave PIDFILE.2 behind, and a later reload would read a dead number.
   void remove_left_pidfile() const {

@@ -54,9 +54,9 @@ struct ReloadContext {
   Masters& masters;
   const Dialect& dialect;
   const ReloadOptions& options;
-  Master current;      ///< the master that serves
-  Master successor;    ///< its successor, when the reload was begun by somebody else; else null
-  Children& children;  ///< who reaps
+  Master current;                               ///< the master that serves
+  bool was_begun = false;                       ///< the server was asked already: go on from there
+  Children& children;                           ///< who reaps
   const std::vector<std::string>& environment;  ///< for --check and exec probes
   std::function<bool()> stopping;               ///< a stop was asked for: give up
   std::function<bool(pid_t)> said_ready;        ///< it, or a process below it, has said READY=1

@@ -1,0 +1,144 @@
+#include "lib/herd/service.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/flock/holders.h"
+#include "lib/flock/pidfile.h"
+#include "lib/herd/generation.h"
+#include "lib/os/error.h"
+#include "lib/os/procfs.h"
+
+namespace drover::herd {
+namespace {
+
+const Dialect* plain() { return &dialects().back(); }
+
+/// The words of a title or a command line.
+std::vector<std::string> words_of(pid_t pid) {
+  std::vector<std::string> words(1);
+  for (const char c : os::read_proc(fmt::format("/proc/{}/cmdline", pid), 4096)) {
+    if (c != '\0' && c != ' ') {
+      words.back() += c;
+    } else if (!words.back().empty()) {
+      words.emplace_back();
+    }
+  }
+  return words;
+}
+
+/// When it was started; of two in one clock tick the lower number first.
+std::pair<unsigned long long, pid_t> age_of(const Master& master) {
+  const auto stat = os::read_stat(master->pid());
+  return {stat ? stat->start : 0, master->pid()};
+}
+
+}  // namespace
+
+Service::Service(std::string pidfile, std::string lock, const Dialect* dialect,
+                 const std::vector<std::string>& command)
+    : pidfile_(std::move(pidfile)),
+      lock_(std::move(lock)),
+      dialect_(dialect),
+      masters_(pidfile_, lock_) {
+  if (dialect_ == nullptr) dialect_ = recognize(command);
+  if (dialect_ == nullptr) dialect_ = plain();
+  masters_.trust_descendants_of(::getpid());
+}
+
+Master Service::current() {
+  if (!current_ || !current_->alive()) current_ = masters_.current();
+  return current_;
+}
+
+void Service::set_current(Master master) {
+  current_ = std::move(master);
+  if (dialect_ != plain() || !current_) return;
+  if (const Dialect* running = recognize(words_of(current_->pid()))) dialect_ = running;
+}
+
+std::vector<Master> Service::generations() {
+  masters_.refresh();
+  auto living = masters_.living();
+  std::sort(living.begin(), living.end(),
+            [](const Master& one, const Master& other) { return age_of(one) < age_of(other); });
+  return living;
+}
+
+std::vector<pid_t> Service::workers_of(pid_t master) const {
+  std::vector<pid_t> masters;
+  for (const Master& each : masters_.living())
+    masters.push_back(each->pid());
+  return herd::workers_of(master, masters);
+}
+
+std::vector<pid_t> Service::serving_processes(pid_t master) const {
+  auto workers = workers_of(master);
+  if (workers.empty() && dialect_->successor == Successor::in_place) workers.push_back(master);
+  return workers;
+}
+
+bool Service::is_reloading() {
+  const auto living = generations();
+  if (living.size() != 1 || !dialect_->has_two_masters()) return living.size() > 1;
+  const pid_t master = living.front()->pid();
+  const bool moved = dialect_->successor == Successor::takes_pidfile &&
+                     flock::read_pidfile(pidfile_ + ".oldbin").pid == master;
+  return moved || !executed_children_of(master).empty();
+}
+
+std::optional<flock::LockFile> Service::lock_at_path() const {
+  try {
+    return flock::LockFile::open(lock_);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+bool Service::is_held() const {
+  auto lock = lock_at_path();
+  return lock && flock::is_held(*lock);
+}
+
+std::vector<os::Process> Service::holders() const {
+  std::vector<os::Process> found;
+  const auto file = os::file_at(lock_);
+  if (!file) return found;
+  const auto look = [&](pid_t pid, const flock::Opened& opened) {
+    if (!opened.holding()) return;
+    auto process = os::Process::open(pid);
+    // Between the look and the pidfd the number may have passed to a newcomer.
+    if (process && flock::look_at(pid, {&*file, 1}).holding()) found.push_back(std::move(*process));
+  };
+  flock::visit_openers({&*file, 1}, flock::Whom::others, look);
+  return found;
+}
+
+void Service::kill() const {
+  for (const os::Process& holder : holders())
+    (void)holder.signal(SIGKILL);
+  for (const Master& master : masters_.living())
+    (void)master->signal(SIGKILL);
+}
+
+pid_t Service::launcher() const { return launcher_ && !launcher_->status() ? launcher_->pid() : 0; }
+
+std::optional<os::ExitStatus> Service::launcher_status() const {
+  return launcher_ ? launcher_->status() : std::nullopt;
+}
+
+void Service::reaped(pid_t pid, os::ExitStatus status) {
+  if (current_ && pid == current_->pid())
+    end_ = fmt::format("master {} {}", pid, status.describe());
+}
+
+std::string Service::how_it_ended() const {
+  if (!end_.empty()) return end_;
+  const auto status = launcher_status();
+  return status ? fmt::format("process {} {}", launcher_->pid(), status->describe()) : "";
+}
+
+}  // namespace drover::herd

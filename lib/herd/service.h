@@ -1,0 +1,73 @@
+// The server that a herd keeps, as it can be seen: its lock, its masters, who is left of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/flock/lock_file.h"
+#include "lib/herd/children.h"
+#include "lib/herd/dialect.h"
+#include "lib/herd/masters.h"
+#include "lib/os/process.h"
+
+namespace drover::herd {
+
+/// Not for several threads. Nothing here blocks for longer than a look at /proc takes.
+class Service {
+ public:
+  /// Without a `dialect`, one is recognized by the command, and then by the running master. The
+  /// pidfile is empty for a server without one. Trusts the descendants of this process.
+  Service(std::string pidfile, std::string lock, const Dialect* dialect,
+          const std::vector<std::string>& command);
+
+  [[nodiscard]] const std::string& pidfile() const noexcept { return pidfile_; }
+  [[nodiscard]] const std::string& lock() const noexcept { return lock_; }
+  [[nodiscard]] Masters& masters() noexcept { return masters_; }
+  /// `plain` while it is not known.
+  [[nodiscard]] const Dialect& dialect() const noexcept { return *dialect_; }
+
+  /// The master that serves: the one that was set last, while it lives; then whom the pidfile
+  /// names. Null when there is none.
+  Master current();
+  void set_current(Master master);
+  /// The living masters, the oldest first.
+  [[nodiscard]] std::vector<Master> generations();
+  [[nodiscard]] std::vector<pid_t> workers_of(pid_t master) const;
+  /// The processes by which a generation is known to serve: its workers; the master, where a server
+  /// that executes itself in place has none.
+  [[nodiscard]] std::vector<pid_t> serving_processes(pid_t master) const;
+
+  /// Whether a hot reload is under way: there are two masters, or there will be.
+  [[nodiscard]] bool is_reloading();
+
+  /// Empty also when something that is no lock file is there.
+  [[nodiscard]] std::optional<flock::LockFile> lock_at_path() const;
+  [[nodiscard]] bool is_held() const;
+  /// Those who hold the lock, held fast.
+  [[nodiscard]] std::vector<os::Process> holders() const;
+  /// SIGKILL to all holders and masters.
+  void kill() const;
+
+  /// The command was started as this child.
+  void launched(Children& children, pid_t pid) { launcher_.emplace(children, pid); }
+  /// The child that the command was started as, while it lives; else 0.
+  [[nodiscard]] pid_t launcher() const;
+  /// How it ended.
+  [[nodiscard]] std::optional<os::ExitStatus> launcher_status() const;
+  /// To be told of every child that was reaped.
+  void reaped(pid_t pid, os::ExitStatus status);
+  /// "master 812 was killed by SIGKILL"; empty when that is not known.
+  [[nodiscard]] std::string how_it_ended() const;
+
+ private:
+  std::string pidfile_;
+  std::string lock_;
+  const Dialect* dialect_;
+  Masters masters_;
+  Master current_;
+  std::optional<Children::Child> launcher_;
+  std::string end_;
+};
+
+}  // namespace drover::herd

@@ -1,0 +1,91 @@
+#include "lib/herd/stop.h"
+
+#include <fmt/core.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "lib/herd/generation.h"
+#include "lib/herd/pace.h"
+#include "lib/os/error.h"
+#include "lib/os/signals.h"
+
+namespace drover::herd {
+namespace {
+
+constexpr auto kKilled = std::chrono::seconds(10);
+
+std::vector<os::Process> descendants(pid_t but) {
+  std::vector<os::Process> found = tree_of(::getpid());
+  std::erase_if(found, [but](const os::Process& process) {
+    return process.pid() == ::getpid() || process.pid() == but;
+  });
+  return found;
+}
+
+}  // namespace
+
+void pass(const os::Process& process, int number, std::string_view role, const Voice& voice) {
+  try {
+    voice.notice(fmt::format("{} {} to {} {}",
+                             process.signal(number) ? "passed" : "too late to pass",
+                             os::signal_name(number), role, process.pid()));
+  } catch (const Error& error) {
+    voice.warning(error.what());
+  }
+}
+
+void Stop::ask(int number) {
+  number_ = number;
+  told_.clear();
+  tell();
+}
+
+void Stop::tell() {
+  const auto masters = service_.generations();
+  for (const Master& master : masters)
+    if (told_.insert(master->pid()).second) pass(*master, *number_, "master", voice_);
+  if (!masters.empty()) return;
+  if (const pid_t launcher = service_.launcher(); launcher != 0) {
+    if (told_.insert(launcher).second) ::kill(launcher, *number_);  // ours, and not reaped
+    return;
+  }
+  for (const os::Process& orphan : service_.holders())
+    if (told_.insert(orphan.pid()).second) pass(orphan, *number_, "process", voice_);
+}
+
+asio::awaitable<void> Stop::enforced(std::function<bool()> gone, std::chrono::nanoseconds limit) {
+  const auto obeyed = [&] {
+    if (gone()) return true;
+    tell();
+    return false;
+  };
+  if (co_await until(obeyed, in(limit))) co_return;
+  voice_.warning(fmt::format("not stopped in {} s: killing what is left",
+                             std::chrono::duration<double>(limit).count()));
+  const auto killed = [&] {
+    if (gone()) return true;
+    service_.kill();
+    return false;
+  };
+  co_await until(killed, std::nullopt);
+}
+
+asio::awaitable<void> end_descendants(Children& children, pid_t but,
+                                      std::chrono::nanoseconds patience) {
+  const auto gone = [&] {
+    children.reap();
+    return descendants(but).empty();
+  };
+  if (gone()) co_return;
+  for (const os::Process& process : descendants(but))
+    (void)process.signal(SIGTERM);
+  if (co_await until(gone, in(patience))) co_return;
+  const auto killed = [&] {
+    for (const os::Process& process : descendants(but))
+      (void)process.signal(SIGKILL);
+    return gone();
+  };
+  co_await until(killed, in(kKilled));
+}
+
+}  // namespace drover::herd
