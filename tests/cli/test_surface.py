@@ -195,7 +195,7 @@ def test_zsh_completes_the_options_of_help(run, program, options):
     assert (parsed.returncode, parsed.stderr) == (0, "")
     text = script.read_text()
     assert text.startswith(f"#compdef {program}\n")
-    specs = re.findall(r"^ +'?(?:\([^)]*\)'?)?(\{[^}]*\}|-{1,2}[\w-]+=?)", text, re.M)
+    specs = re.findall(r"^ +'?\*?(?:\([^)]*\)'?)?(\{[^}]*\}|-{1,2}[\w-]+=?)", text, re.M)
     found = {name: spec.find(name + "=") >= 0 or spec.find(name + "+") >= 0
              for spec in specs for name in OPTION.findall(spec)}
     assert found == options
