@@ -138,6 +138,9 @@ bool read_arguments(int argc, char** argv, const cli::Description& description,
                                {"refuse", herd::IfRunning::refuse},
                                {"replace", herd::IfRunning::replace}},
                               "When the server runs already (adopt)");
+  app.add_option("--trace", herd.trace, "Append reloads to FILE, for chrome://tracing")
+      ->type_name("FILE")
+      ->check(cli::not_empty());
   options.add_duration("-t,--boot-timeout", arguments.boot,
                        "How long the first start may take (30s)");
   add_reload_options(options, arguments);

@@ -23,6 +23,7 @@
 #include "lib/herd/start.h"
 #include "lib/herd/status.h"
 #include "lib/herd/stop.h"
+#include "lib/herd/trace.h"
 #include "lib/os/error.h"
 #include "lib/os/folder_signal.h"
 #include "lib/os/memory.h"
@@ -96,8 +97,13 @@ class Herd {
 
  private:
   asio::awaitable<void> life() {
+    if (!is_the_only_one()) {
+      result_.end = End::refused;
+      co_return;
+    }
     open_doors();
     watch_pidfile();
+    if (const auto interval = supervisor_.watchdog_interval()) fork_off(watchdog_fed(*interval));
     result_.end = co_await began();
     if (result_.end != End::died) co_return;
     fork_off(reloads());
@@ -139,6 +145,27 @@ class Herd {
     co_await end_descendants(*children_, output_pid(), kLeftOver);
     if (output_) (void)output_->finish(in(kLastWords));
     co_return as_asked ? End::stopped : End::not_started;
+  }
+
+  /// One herd for a service: it holds a lock of its own, until it ends in whichever way.
+  bool is_the_only_one() {
+    const std::string beside = request_.pidfile.empty() ? request_.lock : request_.pidfile;
+    own_lock_ = flock::LockFile::open_or_create(beside + ".herd", 0600);
+    if (flock::acquire(*own_lock_, flock::Mode::exclusive, flock::Patience::none()) ==
+        flock::Acquired::yes)
+      return true;
+    voice_.warning(fmt::format("another drover-herd has '{}'", beside));
+    return false;
+  }
+
+  asio::awaitable<void> watchdog_fed(std::chrono::microseconds interval) {
+    os::Timer timer(io_);
+    for (;;) {
+      supervisor_.watchdog();
+      timer.expires_after(interval);
+      asio::error_code ignored;
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
   }
 
   /// Where others can speak to us: who asks, and the server itself.
@@ -315,7 +342,16 @@ class Herd {
     for (const std::string& line : report.output)
       voice_.notice("the successor wrote: " + line);
     if (desk_) desk_->finished(reload_number_, report);
+    write_trace(report);
     if (!stop_.asked()) supervisor_.ready(describe());
+  }
+
+  void write_trace(const ReloadReport& report) {
+    try {
+      if (!request_.trace.empty()) append_trace(request_.trace, reload_number_, report);
+    } catch (const Error& error) {
+      voice_.warning(error.what());
+    }
   }
 
   // For those who ask.
@@ -430,6 +466,7 @@ class Herd {
 
   const HerdRequest& request_;
   const Voice& voice_;
+  std::optional<flock::LockFile> own_lock_;
   std::optional<Children> children_;  ///< outlives the coroutines, which io_ destroys
   Service service_;
   Stop stop_;

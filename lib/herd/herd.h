@@ -26,6 +26,7 @@ struct HerdRequest {
   std::string pidfile;  ///< empty for a server without one
   std::string lock;
   std::string control;               ///< the control socket; empty: none
+  std::string trace;                 ///< where reloads are written as trace events; empty: nowhere
   const Dialect* dialect = nullptr;  ///< null: by the command, and then by the running master
   IfRunning if_running = IfRunning::adopt;
   Orphans orphans = Orphans::wait;

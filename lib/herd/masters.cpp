@@ -15,7 +15,7 @@ namespace drover::herd {
 namespace {
 
 // Dead ones are kept for what became of them; a service has few masters at a time.
-constexpr size_t kRemembered = 16;
+constexpr size_t kRemembered = 4;
 
 }  // namespace
 
