@@ -74,7 +74,10 @@ class Herd {
     });
   }
 
-  ~Herd() { signals_.release(); }
+  ~Herd() {
+    signals_.release();
+    service_.forget_launcher();
+  }
   Herd(const Herd&) = delete;
   Herd& operator=(const Herd&) = delete;
 

@@ -83,8 +83,11 @@ class Reload {
   asio::awaitable<void> checked() {
     if (!c_.options.check) co_return;
     begin_step("check");
-    const CommandResult result =
-        co_await run_command(c_.io, c_.children, *c_.options.check, environment(), ready_by_);
+    // Named, not temporary: GCC 12 destroys temporaries of a co_await twice (GCC bug 99576).
+    std::vector<std::string> variables = environment();
+    std::string command = *c_.options.check;
+    const CommandResult result = co_await run_command(c_.io, c_.children, std::move(command),
+                                                      std::move(variables), ready_by_);
     give_up_if_stopping();
     if (!result.passed())
       throw Failure{fmt::format("'{}' {}: {}", *c_.options.check,
@@ -163,8 +166,10 @@ class Reload {
 
   asio::awaitable<void> passed(const Probe& probe) {
     for (;;) {
+      ProbeSurroundings surroundings{c_.children, environment()};
+      Probe question = probe;
       const std::string reason =
-          co_await try_probe(c_.io, probe, *ready_by_, {c_.children, environment()});
+          co_await try_probe(c_.io, std::move(question), *ready_by_, std::move(surroundings));
       successor_must_live();
       if (reason.empty()) co_return;
       if (Clock::now() + kBetweenProbes >= *ready_by_)
@@ -245,23 +250,31 @@ class Reload {
   }
 
   asio::awaitable<void> successor_removed() {
-    std::vector<os::Process> generation;
     for (const pid_t child : successors())
-      for (os::Process& process : tree_of(child))
-        generation.push_back(std::move(process));
-    if (new_)
-      for (os::Process& process : tree_of(new_->pid()))
-        generation.push_back(std::move(process));
-    if (new_) (void)new_->signal(c_.dialect.graceful);
-    const bool serves = std::any_of(generation.begin(), generation.end(), [](const auto& process) {
-      return look_whether_serving(process.pid()) == Serving::yes;
-    });
-    const auto gone = [&] { return none_lives(generation); };
+      note_below(child);
+    const bool leaderless = new_ && !new_->alive();
+    if (leaderless) {  // its workers would go on
+      for (const os::Process& process : of_successor_)
+        (void)process.signal(c_.dialect.graceful);
+    } else if (new_) {
+      (void)new_->signal(c_.dialect.graceful);
+    }
+    const bool serves =
+        std::any_of(of_successor_.begin(), of_successor_.end(), [](const os::Process& process) {
+          return look_whether_serving(process.pid()) == Serving::yes;
+        });
+    const auto gone = [&] {
+      if (new_) note_below(new_->pid());
+      return none_lives(of_successor_);
+    };
     const auto limit = serves ? in(c_.options.drain_timeout) : in(kStopOfBroken);
     if (!co_await until(gone, limit)) {
-      for (const os::Process& process : generation)
-        (void)process.signal(SIGKILL);
-      co_await until(gone, in(kPutBack));
+      const auto killed = [&] {
+        for (const os::Process& process : of_successor_)
+          (void)process.signal(SIGKILL);
+        return gone();
+      };
+      co_await until(killed, in(kPutBack));
     }
     if (c_.dialect.successor == Successor::waits_for_parent) remove_left_pidfile();
   }
@@ -341,9 +354,21 @@ class Reload {
     return herd::workers_of(master, masters);
   }
 
-  void successor_must_live() const {
+  void successor_must_live() {
     give_up_if_stopping();
+    if (new_ != old_) note_below(new_->pid());
     if (!new_->alive()) throw Failure{"the successor has ended"};
+  }
+
+  /// Remembers whoever is below this process: once it has died, nobody else could tell.
+  void note_below(pid_t pid) {
+    for (os::Process& process : tree_of(pid)) {
+      const bool known = std::any_of(
+          of_successor_.begin(), of_successor_.end(),
+          [&](const os::Process& other) { return other.pid() == process.pid() && other.alive(); });
+      if (!known) of_successor_.push_back(std::move(process));
+    }
+    std::erase_if(of_successor_, [](const os::Process& process) { return !process.alive(); });
   }
 
   [[nodiscard]] bool said_ready() const {
@@ -423,8 +448,9 @@ class Reload {
   os::Deadline ready_by_;
   ReloadReport report_;
   size_t baseline_ = 0;
-  std::vector<pid_t> before_;  ///< the old master's children when the reload began
-  std::vector<pid_t> came_;    ///< those that have been successors, perhaps
+  std::vector<pid_t> before_;              ///< the old master's children when the reload began
+  std::vector<os::Process> of_successor_;  ///< it and whoever is below it
+  std::vector<pid_t> came_;                ///< those that have been successors, perhaps
   std::vector<pid_t> workers_seen_;
   unsigned long long faults_seen_ = 0;
   std::string image_;

@@ -51,6 +51,8 @@ class Service {
 
   /// The command was started as this child.
   void launched(Children& children, pid_t pid) { launcher_.emplace(children, pid); }
+  /// Before the end of the io_context of those children.
+  void forget_launcher() noexcept { launcher_.reset(); }
   /// The child that the command was started as, while it lives; else 0.
   [[nodiscard]] pid_t launcher() const;
   /// How it ended.
