@@ -157,13 +157,20 @@ rest() {
   seconds=$1
   set --
   if command -v runsv >/dev/null; then set -- ::: "runsv of runit" runsv service; fi
+  if command -v s6-supervise >/dev/null; then
+    cp -R service s6-service
+    set -- "$@" ::: "s6-supervise of s6" s6-supervise s6-service
+  fi
   ./stopwatch rest "$seconds" \
     ::: "flock -x L true" flock -x L true \
     ::: "drover-wait L" bin/drover-wait L \
     ::: "drover-wait --relay PIDFILE L" bin/drover-wait --relay pidfile L \
     ::: "drover-wait, 1000 locks" bin/drover-wait locks/* \
+    ::: "drover-herd, 16 workers" bin/drover-herd -q --pidfile idle.pid \
+    bin/prefork -q --listen 127.0.0.1:0 --workers 16 --pidfile idle.pid \
     ::: "tail --pid" tail --pid="$crowd" -f /dev/null \
     ::: "shell loop, pidfile, sleep 2" sh -c 'while kill -0 $(cat pidfile); do sleep 2; done' "$@"
+  [ ! -s idle.pid ] || kill "$(cat idle.pid)"  # it outlives its herd
   end_crowds
 }
 
@@ -172,14 +179,14 @@ row_idle() {
   [ -z "$quick" ] || seconds=10
   title "Idle: context switches in $seconds s" count
   rest $seconds | table switches \
-    "drover-wait L<=0;drover-wait --relay PIDFILE L<=0;drover-wait, 1000 locks<=0"
+    "drover-wait L<=0;drover-wait --relay PIDFILE L<=0;drover-wait, 1000 locks<=0;drover-herd, 16 workers<=0"
   say "(of the process itself; the shell loop's children come on top)"
 }
 
 row_memory() {
   title "Anonymous memory while waiting" "" RssAnon Pss ratio
   rest 0 | table memory \
-    "drover-wait L<=1.00 x;drover-wait --relay PIDFILE L<=1.00 x;drover-wait, 1000 locks<=8192 kB"
+    "drover-wait L<=1.00 x;drover-wait --relay PIDFILE L<=1.00 x;drover-wait, 1000 locks<=8192 kB;drover-herd, 16 workers<=300 kB"
 }
 
 row_list() {
@@ -210,4 +217,30 @@ row_poller() {
   title "The same death, seen by a pidfile poller" n p50 p99
   show "" poll "$(rounds 5)" L pidfile \
     ::: "shell loop, pidfile, sleep 2" sh -c 'while kill -0 $(cat pidfile); do sleep 2; done'
+}
+
+# The embedded server, in the foreground or under drover-hold as a daemon.
+prefork='bin/prefork -q --listen 127.0.0.1:0 --workers 4 --pidfile herd.pid'
+
+row_herd() {
+  title "kill -9 of a server to its main process's end" n p50 p99 ratio
+  # shellcheck disable=SC2086
+  show "drover-hold, then drover-wait<=2.00 x" service "$(rounds 50)" herd.pid \
+    ::: "drover-herd" bin/drover-herd -q --pidfile herd.pid $prefork \
+    ::: "drover-hold, then drover-wait" sh -c \
+    "bin/drover-hold --pidfile herd.pid $prefork --daemonize --log /dev/null && exec bin/drover-wait herd.pid.lock"
+  reloads=$(rounds 100)
+  title "Hot reloads in a row, --settle 0, ms each" n p50 p99
+  # shellcheck disable=SC2086
+  bin/drover-herd -q --settle 0 --pidfile herd.pid $prefork &
+  herd=$!
+  bin/drover-wait -q -w 1s --start 5s herd.pid.lock || :
+  for _ in $(seq "$reloads"); do
+    bin/drover-ctl -p herd.pid -q --json reload |
+      sed -n 's/.*"verdict":"done".*"duration_ms":\([0-9.]*\),"old".*/\1/p'
+  done | sort -n | awk '{ all[NR] = $1 * 1000 }
+    END { print "drover-ctl reload\t" NR "\t" all[int((NR + 1) / 2)] "\t" all[int(NR * 0.99 + 0.99)] "\t0\t0" }' |
+    table times ""
+  kill "$herd"
+  wait "$herd"
 }

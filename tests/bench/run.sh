@@ -1,12 +1,12 @@
 #!/bin/sh
 # The bench: one table, each line beside its peers, measured in the same run, in turns.
-#   tests/bench/run.sh [--quick] [--row start|wrapper|death|thousand|port|idle|memory|list|poller]
+#   tests/bench/run.sh [--quick] [--row start|wrapper|death|thousand|port|idle|memory|list|poller|herd]
 # DROVER_BUILD is the folder of the build that is measured (build/release). It is no test: it exits 0
 # whatever it measures, 69 when there is nothing to measure, 64 for wrong usage.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${DROVER_BUILD:-$here/../../build/release}
-rows="start wrapper death thousand port idle memory list poller"
+rows="start wrapper death thousand port idle memory list poller herd"
 quick=
 
 usage() {
@@ -70,10 +70,10 @@ compile() {
 }
 
 compile -static -D_GNU_SOURCE -o stopwatch "$here"/stopwatch.c "$here"/processes.c \
-  "$here"/holders.c "$here"/death.c "$here"/rest.c
+  "$here"/holders.c "$here"/death.c "$here"/rest.c "$here"/service.c
 compile -static -o c-static "$here/flock_wait.c"
 compile -o c-dynamic "$here/flock_wait.c"
 compile -static -o exec-only "$here/exec_only.c"
-install_here "$build"/tools/drover-* c-static c-dynamic exec-only
+install_here "$build"/tools/drover-* "$build"/examples/prefork/prefork c-static c-dynamic exec-only
 heading
 for row in $rows; do "row_$row"; done

@@ -3,6 +3,7 @@
 //   stopwatch death ROUNDS LOCK HOLDERS exit|kill ::: ...   death of the holders to COMMAND's end
 //   stopwatch poll  ROUNDS LOCK PIDFILE ::: ...       the same for commands that poll a pidfile
 //   stopwatch port  ROUNDS LOCK DROVER_HOLD DESCRIPTORS ::: ...   the same, then bind() at once
+//   stopwatch service ROUNDS PIDFILE ::: ...         kill -9 of PIDFILE's server to COMMAND's end
 //   stopwatch rest  SECONDS ::: ...                   context switches and memory while waiting
 //   stopwatch crowd READY COUNT DESCRIPTORS LOCK...   COUNT sleeping processes that hold the LOCKs
 // Times: LABEL, samples, median, 99th percentile (us), invalid samples, refused binds,
@@ -101,6 +102,8 @@ int main(int argc, char** argv) {
   if (strcmp(mode, "death") == 0 && arguments == 3) return measure_deaths(argv + 3, rounds, &field);
   if (strcmp(mode, "poll") == 0 && arguments == 2) return measure_polls(argv + 3, rounds, &field);
   if (strcmp(mode, "port") == 0 && arguments == 3) return measure_ports(argv + 3, rounds, &field);
+  if (strcmp(mode, "service") == 0 && arguments == 1)
+    return measure_services(argv + 3, rounds, &field);
   fprintf(stderr, "stopwatch: see the head of stopwatch.c for its commands\n");
   return 64;
 }

@@ -53,4 +53,5 @@ int measure_deaths(char** arguments, int rounds, struct field* field);
 int measure_polls(char** arguments, int rounds, struct field* field);
 int measure_ports(char** arguments, int rounds, struct field* field);
 int listen_and_wait(int descriptors);
+int measure_services(char** arguments, int rounds, struct field* field);
 int measure_rest(int seconds, struct field* field);
