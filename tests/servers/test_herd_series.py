@@ -20,6 +20,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.timeout(60 + 5 * RELOADS)
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_reloads_in_a_row(processes, kind):
     needs("wrk", *({kind} - {"prefork"}))
