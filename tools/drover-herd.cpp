@@ -201,7 +201,10 @@ void look_around(herd::HerdRequest& herd) {
   herd.supervisor = {value("NOTIFY_SOCKET"), value("WATCHDOG_USEC"), value("WATCHDOG_PID")};
   for (char** entry = ::environ; *entry != nullptr; ++entry)
     herd.environment.emplace_back(*entry);
-  ::pthread_sigmask(SIG_SETMASK, nullptr, &herd.mask);
+  // A reader of our messages that has gone must not end the herd. Blocked, not ignored: that the
+  // server would inherit, and the mask it gets is the one of before.
+  const sigset_t pipe = os::signal_set({SIGPIPE});
+  ::pthread_sigmask(SIG_BLOCK, &pipe, &herd.mask);
 }
 
 int code_of(const herd::HerdResult& result) {
@@ -240,7 +243,6 @@ int run(int argc, char** argv, const cli::Description& description) {
   if (drop_in) become_unicornherder(arguments);
   complete(arguments);
   look_around(arguments.herd);
-  ::signal(SIGPIPE, SIG_IGN);  // a reader of our messages that has gone must not end the herd
   return code_of(herd::run(arguments.herd,
                            {[](const std::string& text) { cli::say(cli::Level::notice, text); },
                             [](const std::string& text) { cli::say(cli::Level::warning, text); }}));
