@@ -15,6 +15,7 @@
 #include "lib/flock/departure.h"
 #include "lib/flock/watch.h"
 #include "lib/herd/children.h"
+#include "lib/herd/claim.h"
 #include "lib/herd/desk.h"
 #include "lib/herd/notify_socket.h"
 #include "lib/herd/output.h"
@@ -40,6 +41,8 @@ using Verdict = ReloadReport::Verdict;
 
 constexpr auto kPidfileWritten = std::chrono::seconds(1);
 constexpr auto kLastWords = std::chrono::seconds(1);
+/// For children of a herd that was killed before they had executed their program.
+constexpr auto kClaim = std::chrono::seconds(1);
 /// For what a stopped service has left below us.
 constexpr auto kLeftOver = std::chrono::seconds(2);
 /// For a server that did not come up.
@@ -100,11 +103,10 @@ class Herd {
 
  private:
   asio::awaitable<void> life() {
-    if (!is_the_only_one()) {
-      result_.end = End::refused;
-      co_return;
-    }
-    open_doors();
+    open_desk();
+    result_.end = End::refused;
+    if (!co_await claimed()) co_return;
+    open_notify_socket();
     watch_pidfile();
     if (const auto interval = supervisor_.watchdog_interval()) fork_off(watchdog_fed(*interval));
     result_.end = co_await began();
@@ -150,17 +152,6 @@ class Herd {
     co_return as_asked ? End::stopped : End::not_started;
   }
 
-  /// One herd for a service: it holds a lock of its own, until it ends in whichever way.
-  bool is_the_only_one() {
-    const std::string beside = request_.pidfile.empty() ? request_.lock : request_.pidfile;
-    own_lock_ = flock::LockFile::open_or_create(beside + ".herd", 0600);
-    if (flock::acquire(*own_lock_, flock::Mode::exclusive, flock::Patience::none()) ==
-        flock::Acquired::yes)
-      return true;
-    voice_.warning(fmt::format("another drover-herd has '{}'", beside));
-    return false;
-  }
-
   asio::awaitable<void> watchdog_fed(std::chrono::microseconds interval) {
     os::Timer timer(io_);
     for (;;) {
@@ -171,8 +162,18 @@ class Herd {
     }
   }
 
-  /// Where others can speak to us: who asks, and the server itself.
-  void open_doors() {
+  /// Two herds would each start a server, and each reload what the other one watches.
+  asio::awaitable<bool> claimed() {
+    const auto is_ours = [this] {
+      claim_ = claim_service(request_.lock);
+      return claim_.ours;
+    };
+    if (co_await until(is_ours, in(kClaim))) co_return true;
+    voice_.warning(fmt::format("another herd keeps the service of '{}'", request_.lock));
+    co_return false;
+  }
+
+  void open_desk() {
     if (!request_.control.empty())
       desk_.emplace(
           io_, request_.control,
@@ -191,6 +192,9 @@ class Herd {
   }
 
   void heard(const NotifyMessage& message) {
+  }
+
+  void open_notify_socket() {
     if (!message.says("READY", "1")) return;
     said_ready_.insert(message.pid);
     for (const pid_t above : os::ancestors_of(message.pid))
@@ -469,7 +473,6 @@ class Herd {
 
   const HerdRequest& request_;
   const Voice& voice_;
-  std::optional<flock::LockFile> own_lock_;
   std::optional<Children> children_;  ///< outlives the coroutines, which io_ destroys
   Service service_;
   Stop stop_;
@@ -513,3 +516,4 @@ HerdResult run(const HerdRequest& request, const Voice& voice) {
 }
 
 }  // namespace drover::herd
+  Claim claim_;

@@ -33,7 +33,7 @@ def test_what_cannot_start(run, folder, command, status):
     done = run("drover-herd", "--pidfile", "app.pid", *command)
     assert done.returncode == status, done.stderr
     assert done.stderr.startswith("drover-herd: ")
-    assert {path.name for path in folder.iterdir()} <= {"app.pid.lock", "app.pid.herd", "config"}
+    assert {path.name for path in folder.iterdir()} <= {"app.pid.lock", "config"}
 
 
 def test_boot_that_never_ends(run):
@@ -132,8 +132,8 @@ def test_running_server_is_refused_or_replaced(unicorn):
 def test_second_herd_is_refused(unicorn):
     herd = Herd(unicorn, command=unicorn_command(unicorn))
     second = unicorn.processes.run("drover-herd", "--pidfile", unicorn.pidfile, *unicorn_command(unicorn))
-    assert second.returncode == 1
-    assert "another drover-herd has" in second.stderr
+    assert second.returncode != 0
+    assert "another process answers there" in second.stderr
     assert herd.stop() == 0
 
 
