@@ -45,6 +45,8 @@ constexpr auto kLastWords = std::chrono::seconds(1);
 constexpr auto kClaim = std::chrono::seconds(1);
 /// For what a stopped service has left below us.
 constexpr auto kLeftOver = std::chrono::seconds(2);
+/// For a reload that its service's end has overtaken.
+constexpr auto kLastVerdict = std::chrono::milliseconds(200);
 /// For a server that did not come up.
 constexpr auto kStopOfBroken = std::chrono::seconds(5);
 
@@ -121,12 +123,20 @@ class Herd {
     if (stop_.asked()) result_.end = End::stopped;
     if (!stop_.asked())
       voice_.warning(fmt::format("the server has ended by itself{}", end_of_it()));
+    co_await last_verdict();
   }
 
   /// `died` when it has begun, which is how it will end unless it is stopped.
   asio::awaitable<End> began() {
-    const StartContext context{request_, voice_, service_, *children_,
-                               watch_,   stop_,  output_,  notify_ ? notify_->path() : ""};
+    const StartContext context{request_,
+                               voice_,
+                               service_,
+                               *children_,
+                               watch_,
+                               stop_,
+                               output_,
+                               notify_ ? notify_->path() : "",
+                               [this](bool yes) { state_ = yes ? "orphaned" : "starting"; }};
     const Started started = co_await start(context);
     if (started == Started::refused) co_return End::refused;
     if (started == Started::not_started) co_return co_await given_up();
@@ -182,6 +192,9 @@ class Herd {
                       [this] { stop(service_.dialect().graceful); },
                       [this](int number) { signal_for_desk(number); }},
           voice_.warning);
+  }
+
+  void open_notify_socket() {
     try {
       notify_.emplace(
           io_, (request_.pidfile.empty() ? request_.lock : request_.pidfile) + ".notify",
@@ -192,9 +205,6 @@ class Herd {
   }
 
   void heard(const NotifyMessage& message) {
-  }
-
-  void open_notify_socket() {
     if (!message.says("READY", "1")) return;
     said_ready_.insert(message.pid);
     for (const pid_t above : os::ancestors_of(message.pid))
@@ -233,9 +243,12 @@ class Herd {
 
   /// Says when only workers are left, and does with them what was asked for.
   asio::awaitable<void> masters_watched() {
+    watching_masters_ = true;
     while (const Master master = service_.current()) {
       co_await ended(master);
       children_->reap();
+      // Its successor may be on its way up: the reload follows it.
+      if (!service_.current()) co_await until([this] { return !reloading_ || ended_; }, {});
       const Master next = service_.current();
       if (ended_ || stop_.asked()) co_return;
       if (next && !reloading_)
@@ -244,6 +257,13 @@ class Herd {
     }
     if (service_.is_held())
       co_await see_to_orphans(service_, request_.orphans, request_.stop_timeout, voice_);
+    watching_masters_ = false;
+  }
+
+  /// A master that comes after all the others had gone is one to be watched, too.
+  void watch_masters() {
+    if (!watching_masters_ && !ended_ && state_ != "starting" && service_.current())
+      fork_off(masters_watched());
   }
 
   void stop(int number) {
@@ -276,7 +296,13 @@ class Herd {
       }
       wanted_ = false;
       reloading_ = true;
-      co_await reload_once();
+      std::string trouble;
+      try {
+        co_await reload_once();
+      } catch (const std::exception& failure) {
+        trouble = failure.what();
+      }
+      if (!trouble.empty()) reload_ended({.verdict = Verdict::failed, .reason = trouble});
       reloading_ = false;
       os::release_free_memory();
     }
@@ -284,12 +310,16 @@ class Herd {
 
   asio::awaitable<void> reload_once() {
     const Master master = service_.current();
-    if (!master || stop_.asked()) co_return;
     ++reload_number_;
     voice_.notice(fmt::format("reload {}: asked for by {}", reload_number_, asked_by_));
+    if (!stop_.asked())
+      supervisor_.reloading(fmt::format("Reloading: master {}", master ? master->pid() : 0));
+    if (!master || stop_.asked()) {
+      reload_ended({.verdict = Verdict::refused, .reason = why_not()});
+      co_return;
+    }
     said_ready_.clear();
     state_ = "reloading";
-    supervisor_.reloading(fmt::format("Reloading: master {}", master->pid()));
     const OutputMark mark = output_ ? output_->mark(master->pid()) : OutputMark{};
     const ReloadContext context{
         .io = io_,
@@ -310,8 +340,20 @@ class Herd {
     for (const Master& each : service_.generations())
       if (report.verdict == Verdict::done && each->pid() == report.new_master)
         service_.set_current(each);
-    state_ = "serving";
     reload_ended(report);
+  }
+
+  [[nodiscard]] std::string why_not() const {
+    return stop_.asked() ? "a stop was asked for meanwhile"
+           : ended_      ? "the server has ended"
+                         : "no master lives";
+  }
+
+  /// Who asked for a reload is told what became of it, also when the service has ended under it.
+  asio::awaitable<void> last_verdict() {
+    if (co_await until([this] { return !reloading_ && !wanted_; }, in(kLastVerdict))) co_return;
+    reload_ended(
+        {.verdict = stop_.asked() ? Verdict::refused : Verdict::failed, .reason = why_not()});
   }
 
   void step_begun(const Step& step) {
@@ -329,28 +371,30 @@ class Herd {
   }
 
   void reload_ended(const ReloadReport& report) {
+    state_ = "serving";
     std::string steps;
     for (const Step& step : report.steps)
       steps += fmt::format("{}{} {:.2f} s", steps.empty() ? "" : ", ", step.name,
                            seconds(step.duration));
+    if (!steps.empty()) steps = " (" + steps + ")";
     const Master current = service_.current();
     const pid_t serving = current ? current->pid() : 0;
     if (report.verdict == Verdict::done) {
       last_failure_.clear();
-      voice_.notice(fmt::format("reload {} done in {:.2f} s: master {} ({})", reload_number_,
+      voice_.notice(fmt::format("reload {} done in {:.2f} s: master {}{}", reload_number_,
                                 seconds(report.duration), serving, steps));
     } else {
       const char* verdict = report.verdict == Verdict::failed ? "failed" : "refused";
       last_failure_ = fmt::format("; reload {} {}: {}", reload_number_, verdict, report.reason);
-      voice_.warning(fmt::format(
-          "reload {} {}: {}; {} ({})", reload_number_, verdict, report.reason,
-          current ? fmt::format("master {} goes on", serving) : "no master lives", steps));
+      voice_.warning(fmt::format("reload {} {}: {}{}{}", reload_number_, verdict, report.reason,
+                                 current ? fmt::format("; master {} goes on", serving) : "",
+                                 steps));
     }
     for (const std::string& line : report.output)
       voice_.notice("the successor wrote: " + line);
     if (desk_) desk_->finished(reload_number_, report);
     write_trace(report);
-    if (!stop_.asked()) supervisor_.ready(describe());
+    if (!stop_.asked() && !ended_) supervisor_.ready(describe());
   }
 
   void write_trace(const ReloadReport& report) {
@@ -443,14 +487,15 @@ class Herd {
   }
 
   void look_at_pidfile() {
-    if (looking_ || reloading_ || service_.masters().refresh()) return;
+    if (looking_ || reloading_) return;
+    if (service_.masters().refresh()) return watch_masters();
     looking_ = true;
     fork_off(pidfile_written());
   }
 
   asio::awaitable<void> pidfile_written() {
     const auto written = [this] { return service_.masters().refresh(); };
-    co_await until(written, in(kPidfileWritten));
+    if (co_await until(written, in(kPidfileWritten))) watch_masters();
     looking_ = false;
   }
 
@@ -483,6 +528,7 @@ class Herd {
   Descriptor signals_;
   os::Timer reload_wanted_;
   flock::Watch watch_;
+  Claim claim_;
   std::optional<os::FolderSignal> folder_;
   std::optional<NotifySocket> notify_;
   std::optional<Output> output_;
@@ -498,6 +544,7 @@ class Herd {
   bool wanted_ = false;
   bool reloading_ = false;
   bool looking_ = false;
+  bool watching_masters_ = false;
   bool lock_is_lost_ = false;
   bool ended_ = false;
 };
@@ -516,4 +563,3 @@ HerdResult run(const HerdRequest& request, const Voice& voice) {
 }
 
 }  // namespace drover::herd
-  Claim claim_;

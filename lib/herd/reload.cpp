@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "lib/flock/pidfile.h"
 #include "lib/herd/generation.h"
+#include "lib/herd/output_process.h"
 #include "lib/herd/pace.h"
 #include "lib/herd/readiness.h"
 #include "lib/herd/serving.h"
@@ -40,9 +42,7 @@ class Reload {
  public:
   explicit Reload(const ReloadContext& context)
       : c_(context), old_(context.current), ready_by_(in(context.options.ready_timeout)) {
-    report_.old_master = old_->pid();
-    baseline_ = workers_of(old_->pid()).size();
-    if (!c_.was_begun) before_ = os::children_of(old_->pid());
+    look_at_old();
   }
 
   asio::awaitable<ReloadReport> run() {
@@ -63,6 +63,8 @@ class Reload {
     } catch (const Stopped&) {
       report_.verdict = Verdict::refused;
       report_.reason = "a stop was asked for meanwhile";
+    } catch (const Error& error) {
+      failure = error.what();
     }
     if (failure) {
       report_.verdict = asked ? Verdict::failed : Verdict::refused;
@@ -110,7 +112,20 @@ class Reload {
     begin_step("wait", "the generation before still drains");
     if (!co_await until(alone, in(c_.options.drain_timeout)))
       throw Failure{"the generation before the present one still drains"};
+    // It was the other one that drained: an operator's reload had begun.
+    const auto living = c_.masters.living();
+    if (!old_->alive() && !living.empty()) {
+      old_ = living.front();
+      look_at_old();
+    }
     co_await until(settled, in(kPutBack));
+  }
+
+  void look_at_old() {
+    report_.old_master = old_->pid();
+    baseline_ = workers_of(old_->pid()).size();
+    if (!c_.was_begun) before_ = os::children_of(old_->pid());
+    ours_ = os::children_of(::getpid());
   }
 
   asio::awaitable<void> successor_seen() {
@@ -188,7 +203,6 @@ class Reload {
   asio::awaitable<void> old_retired() {
     if (!c_.dialect.has_two_masters()) co_return;
     begin_step("retire");
-    std::vector<os::Process> generation = old_generation();
     const auto drain_by = in(c_.options.drain_timeout);
     if (c_.options.retire == Retire::one_by_one && c_.dialect.fewer_workers)
       co_await one_by_one(drain_by);
@@ -203,15 +217,19 @@ class Reload {
     }
     (void)old_->signal(c_.dialect.graceful);
     retired_ = true;
+    bool told = false;
     const auto gone = [&] {
       successor_must_live();
-      return none_lives(generation);
+      // Workers whose master was killed are told by us: nginx's would serve the old code for ever.
+      if (!old_->alive() && !std::exchange(told, true))
+        signal_all(old_workers_, c_.dialect.graceful);
+      return !old_->alive() && none_lives(old_workers_);
     };
     begin_step("drain");
     if (co_await until(gone, drain_by)) co_return;
     report_.steps.back().note = "cut off at the limit";
-    for (const os::Process& process : generation)
-      (void)process.signal(SIGKILL);
+    (void)old_->signal(SIGKILL);
+    signal_all(old_workers_, SIGKILL);
     co_await until(gone, in(kPutBack));
   }
 
@@ -251,32 +269,47 @@ class Reload {
 
   asio::awaitable<void> successor_removed() {
     for (const pid_t child : successors())
-      note_below(child);
-    const bool leaderless = new_ && !new_->alive();
-    if (leaderless) {  // its workers would go on
-      for (const os::Process& process : of_successor_)
-        (void)process.signal(c_.dialect.graceful);
-    } else if (new_) {
-      (void)new_->signal(c_.dialect.graceful);
-    }
-    const bool serves =
-        std::any_of(of_successor_.begin(), of_successor_.end(), [](const os::Process& process) {
-          return look_whether_serving(process.pid()) == Serving::yes;
-        });
-    const auto gone = [&] {
-      if (new_) note_below(new_->pid());
-      return none_lives(of_successor_);
-    };
+      for (os::Process& process : tree_of(child))
+        generation.push_back(std::move(process));
+    for (const os::Process& successor : came_)
+      for (os::Process& process : tree_of(successor.pid()))
+        if (successor.alive()) generation.push_back(std::move(process));
+    if (new_)
+      for (os::Process& process : tree_of(new_->pid()))
+        generation.push_back(std::move(process));
+    // Those whose master was killed are in no tree of its. They may have been there too shortly to
+    // be seen, but are ours now, as the subreaper's.
+    for (os::Process& orphan : orphans_of_reload())
+      generation.push_back(std::move(orphan));
+    for (os::Process& worker : new_workers_)
+      generation.push_back(std::move(worker));
+    if (!new_ || !new_->signal(c_.dialect.graceful)) signal_all(generation, c_.dialect.graceful);
+    const bool serves = std::any_of(generation.begin(), generation.end(), [](const auto& process) {
+      return look_whether_serving(process.pid()) == Serving::yes;
+    });
+    const auto gone = [&] { return none_lives(generation); };
     const auto limit = serves ? in(c_.options.drain_timeout) : in(kStopOfBroken);
     if (!co_await until(gone, limit)) {
-      const auto killed = [&] {
-        for (const os::Process& process : of_successor_)
-          (void)process.signal(SIGKILL);
-        return gone();
-      };
-      co_await until(killed, in(kPutBack));
+      signal_all(generation, SIGKILL);
+      co_await until(gone, in(kPutBack));
     }
     if (c_.dialect.successor == Successor::waits_for_parent) remove_left_pidfile();
+  }
+
+  /// Workers of the successor that have become our children since the reload began. None when the
+  /// old master is dead: they might be its.
+  [[nodiscard]] std::vector<os::Process> orphans_of_reload() const {
+    std::vector<os::Process> found;
+    if (!old_->alive()) return found;
+    for (const pid_t pid : os::children_of(::getpid())) {
+      auto process = os::Process::open(pid);
+      const auto stat = os::read_stat(pid);
+      const bool was_there = std::find(ours_.begin(), ours_.end(), pid) != ours_.end();
+      if (process && stat && stat->only_forked() && stat->command != kOutputName && !was_there &&
+          pid != old_->pid() && process->alive())
+        found.push_back(std::move(*process));
+    }
+    return found;
   }
 
   // What is looked at on the way.
@@ -287,21 +320,51 @@ class Reload {
 
   bool has_successor() {
     c_.masters.refresh();
+    note_generations();
     for (const Master& master : c_.masters.living())
       if (master->pid() != old_->pid()) {
         new_ = master;
         return true;
       }
-    // It may die before it has written a pidfile.
-    const auto now = successors();
-    if (!now.empty()) {
-      came_ = now;
-    } else if (!came_.empty() || has_reaped()) {
-      if (!came_.empty()) report_.new_master = came_.back();
+    // It may die before it has written a pidfile; and it may come although the old one has died.
+    note_children(*old_, successors(), came_);
+    if (std::any_of(came_.begin(), came_.end(), [](const auto& each) { return each.alive(); }))
+      return false;
+    if (!came_.empty() || has_reaped()) {
+      if (!came_.empty()) report_.new_master = came_.back().pid();
       throw Failure{"the successor has ended before it wrote its pidfile"};
     }
     if (!old_->alive()) throw Failure{"the master has ended"};
     return false;
+  }
+
+  /// Adds those of `pids` that are children of the master: whoever has been one is followed by its
+  /// pidfd, also when the master is gone.
+  static void note_children(const os::Process& master, const std::vector<pid_t>& pids,
+                            std::vector<os::Process>& noted) {
+    for (const pid_t pid : pids) {
+      const bool known = std::any_of(noted.begin(), noted.end(), [pid](const auto& process) {
+        return process.pid() == pid && process.alive();
+      });
+      if (known) continue;
+      auto process = os::Process::open(pid);
+      const auto stat = os::read_stat(pid);
+      if (process && stat && stat->parent == master.pid() && process->alive())
+        noted.push_back(std::move(*process));
+    }
+  }
+
+  void note_generations() {
+    std::erase_if(new_workers_, [](const os::Process& process) { return !process.alive(); });
+    // A child that has only been forked may be a worker, or about to execute the next master.
+    std::erase_if(old_workers_, [&](const os::Process& process) {
+      const auto stat = os::read_stat(process.pid());
+      const bool was_there =
+          std::find(before_.begin(), before_.end(), process.pid()) != before_.end();
+      return !process.alive() || (!was_there && !(stat && stat->only_forked()));
+    });
+    note_children(*old_, workers_of(old_->pid()), old_workers_);
+    if (new_ && new_ != old_) note_children(*new_, workers_of(new_->pid()), new_workers_);
   }
 
   /// Children of the old master that were executed since it was asked.
@@ -355,20 +418,9 @@ class Reload {
   }
 
   void successor_must_live() {
+    note_generations();
     give_up_if_stopping();
-    if (new_ != old_) note_below(new_->pid());
     if (!new_->alive()) throw Failure{"the successor has ended"};
-  }
-
-  /// Remembers whoever is below this process: once it has died, nobody else could tell.
-  void note_below(pid_t pid) {
-    for (os::Process& process : tree_of(pid)) {
-      const bool known = std::any_of(
-          of_successor_.begin(), of_successor_.end(),
-          [&](const os::Process& other) { return other.pid() == process.pid() && other.alive(); });
-      if (!known) of_successor_.push_back(std::move(process));
-    }
-    std::erase_if(of_successor_, [](const os::Process& process) { return !process.alive(); });
   }
 
   [[nodiscard]] bool said_ready() const {
@@ -383,14 +435,9 @@ class Reload {
     co_await until(never, in(duration));
   }
 
-  /// The old master and its workers, without the successor below it.
-  std::vector<os::Process> old_generation() {
-    std::vector<os::Process> generation;
-    if (auto master = os::Process::open(old_->pid()); master && old_->alive())
-      generation.push_back(std::move(*master));
-    for (const pid_t worker : workers_of(old_->pid()))
-      if (auto process = os::Process::open(worker)) generation.push_back(std::move(*process));
-    return generation;
+  static void signal_all(const std::vector<os::Process>& processes, int number) {
+    for (const os::Process& process : processes)
+      (void)process.signal(number);
   }
 
   static bool none_lives(const std::vector<os::Process>& processes) {
@@ -443,14 +490,16 @@ class Reload {
   }
 
   const ReloadContext& c_;
-  const Master old_;
+  Master old_;
   Master new_;
   os::Deadline ready_by_;
   ReloadReport report_;
   size_t baseline_ = 0;
-  std::vector<pid_t> before_;              ///< the old master's children when the reload began
-  std::vector<os::Process> of_successor_;  ///< it and whoever is below it
-  std::vector<pid_t> came_;                ///< those that have been successors, perhaps
+  std::vector<pid_t> before_;      ///< the old master's children when the reload began
+  std::vector<pid_t> ours_;        ///< and those of this process
+  std::vector<os::Process> came_;  ///< those that are successors, perhaps
+  std::vector<os::Process> old_workers_;
+  std::vector<os::Process> new_workers_;
   std::vector<pid_t> workers_seen_;
   unsigned long long faults_seen_ = 0;
   std::string image_;

@@ -30,10 +30,12 @@ asio::awaitable<bool> taken_over(const StartContext& c) {
   if (!found() && booting) co_await until(found, in(c.request.boot_timeout));
   const auto generations = c.service.generations();
   if (generations.empty()) {
-    if (!c.service.is_held()) co_return false;
+    if (!c.service.is_held() || c.stop.asked()) co_return false;
+    c.waiting_for_orphans(true);
     co_await see_to_orphans(c.service, c.request.orphans, c.request.stop_timeout, c.voice);
     if (auto lock = c.service.lock_at_path(); lock && flock::is_held(*lock))
       co_await c.watch.ended(std::move(*lock));
+    c.waiting_for_orphans(false);
     co_return false;
   }
   c.service.set_current(generations.front());

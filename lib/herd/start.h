@@ -32,6 +32,8 @@ struct StartContext {
   const Stop& stop;
   std::optional<Output>& output;  ///< is made here
   std::string notify;             ///< the server's NOTIFY_SOCKET; empty: none
+  /// Told when it begins to wait for those whom a dead master has left, and when that is over.
+  std::function<void(bool)> waiting_for_orphans;
 };
 
 /// With `serves` and `taken_over` the service has a current master. Throws Error, os::ExecError.

@@ -9,7 +9,7 @@ import pytest
 from conftest import needs
 from support.herds import Herd
 from support.processes import alive, eventually, holders, parent
-from support.servers import READY, Gunicorn, Load, Unicorn, living_children, read_pid
+from support.servers import READY, Gunicorn, Load, Nginx, Unicorn, living_children, read_pid
 
 GUNICORN_APP = """
 {prologue}
@@ -196,6 +196,52 @@ def test_old_master_killed_during_the_overlap(unicorn):
     assert unicorn.master() == new
     load.finish()
     assert herd.stop() == 0
+
+
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_workers_whose_master_was_killed_during_the_overlap(processes, which):
+    """H38: nginx's serve on for ever without one: those of the generation that has lost go."""
+    needs("nginx")
+    nginx = Nginx(processes)
+    herd = Herd(nginx, "--overlap", "2s", command=("nginx", "-c", nginx.folder / "nginx.conf"))
+    old = nginx.master()
+    before = {old, *living_children(old)}
+    herd.send(signal.SIGHUP)
+    new = successor_of(nginx, old)
+    eventually(lambda: len(living_children(new)) == 2, "its workers")
+    after = {new, *living_children(new)}
+    os.kill({"old": old, "new": new}[which], signal.SIGKILL)
+    verdict, line = herd.verdict(1)
+    assert verdict == {"old": "done", "new": "failed"}[which], line
+    left = {"old": after, "new": before}[which]
+    assert holders(nginx.lock) == left, herd.said()
+    assert nginx.get() == 200
+    herd.send(signal.SIGTERM)
+    assert herd.result(READY) == 0
+    assert not holders(nginx.lock)
+
+
+def test_old_master_killed_before_the_new_one_has_a_pidfile(processes):
+    """H38: the successor comes all the same, and goes on alone, whatever becomes of orphans."""
+    needs("gunicorn")
+    gunicorn = Gunicorn(processes)
+    with open(gunicorn.folder / "gunicorn.conf.py", "a") as file:
+        file.write("import os, time\nif 'GUNICORN_FD' in os.environ: time.sleep(1.5)\n")
+    herd = Herd(gunicorn, "--orphans", "kill",
+                command=("gunicorn", "-c", gunicorn.folder / "gunicorn.conf.py"))  # fmt: skip
+    old = gunicorn.master()
+    before = living_children(old)
+    herd.send(signal.SIGHUP)
+    (new,) = eventually(lambda: living_children(old) - before, "the successor")
+    eventually(lambda: herd.knows(new), "the herd to see it")
+    os.kill(old, signal.SIGKILL)
+    verdict, line = herd.verdict(1)
+    assert verdict == "done", f"{line}\n{herd.said()}\n{gunicorn.log()}"
+    assert alive(new) and gunicorn.get() == 200
+    assert holders(gunicorn.lock) == {new, *living_children(new)}
+    os.kill(new, signal.SIGKILL)
+    herd.await_words("no master lives")
+    assert herd.result(READY) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])

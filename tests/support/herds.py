@@ -1,5 +1,6 @@
 """A drover-herd over a real server, and what it says."""
 
+import pathlib
 import re
 import signal
 
@@ -40,6 +41,16 @@ class Herd:
             return eventually(found, f"'{pattern}'", limit)
         except AssertionError as failure:
             raise AssertionError(f"{failure}\n{self.said()}\n{self.server.log()}") from None
+
+    def knows(self, pid):
+        """Whether it has a pidfd of the process."""
+        for file in pathlib.Path(f"/proc/{self.pid}/fdinfo").iterdir():
+            try:
+                if f"\nPid:\t{pid}\n" in file.read_text():
+                    return True
+            except FileNotFoundError:  # closed meanwhile
+                pass
+        return False
 
     def running(self):
         return self.process.poll() is None
