@@ -1,6 +1,12 @@
 #include "lib/herd/generation.h"
 
+#include <fmt/core.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
 
 #include "lib/os/procfs.h"
 
@@ -22,6 +28,17 @@ Children living_children_of(pid_t master) {
   return children;
 }
 
+/// Empty when it is gone, or may not be looked into.
+std::string program_of(pid_t pid) {
+  std::array<char, 4096> path;
+  const ssize_t size =
+      ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), path.data(), path.size());
+  std::string program(path.data(), size < 0 ? 0 : static_cast<size_t>(size));
+  constexpr std::string_view kDeleted = " (deleted)";  // a new version is in its place
+  if (program.ends_with(kDeleted)) program.resize(program.size() - kDeleted.size());
+  return program;
+}
+
 }  // namespace
 
 std::vector<pid_t> workers_of(pid_t master, const std::vector<pid_t>& masters) {
@@ -35,6 +52,13 @@ std::vector<pid_t> workers_of(pid_t master, const std::vector<pid_t>& masters) {
 
 std::vector<pid_t> executed_children_of(pid_t master) {
   return living_children_of(master).executed;
+}
+
+std::vector<pid_t> successors_of(pid_t master) {
+  const auto program = program_of(master);
+  std::vector<pid_t> children = living_children_of(master).executed;
+  std::erase_if(children, [&](pid_t child) { return program_of(child) != program; });
+  return children;
 }
 
 std::vector<os::Process> tree_of(pid_t pid) {

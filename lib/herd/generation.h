@@ -17,6 +17,8 @@ std::vector<pid_t> workers_of(pid_t master, const std::vector<pid_t>& masters);
 /// The living children of a master that were executed, not only forked: what its hot reload begins
 /// with, before a pidfile tells.
 std::vector<pid_t> executed_children_of(pid_t master);
+/// Those of them that may be its successors: they run the same program, in whichever version.
+std::vector<pid_t> successors_of(pid_t master);
 
 /// Every living process below `pid`, and `pid` itself, held fast; the nearest first.
 std::vector<os::Process> tree_of(pid_t pid);

@@ -142,7 +142,7 @@ class Herd {
     if (started == Started::not_started) co_return co_await given_up();
     state_ = "serving";
     supervisor_.ready(describe());
-    if (service_.is_reloading()) {
+    if (started == Started::taken_over && service_.is_reloading()) {
       reload_was_begun_ = true;
       ask_for_reload("the herd before, which did not end it");
     }

@@ -123,8 +123,13 @@ class Reload {
 
   void look_at_old() {
     report_.old_master = old_->pid();
-    baseline_ = workers_of(old_->pid()).size();
-    if (!c_.was_begun) before_ = os::children_of(old_->pid());
+    at_begin_ = workers_of(old_->pid());
+    baseline_ = at_begin_.size();
+    before_ = os::children_of(old_->pid());
+    if (c_.was_begun) {
+      const auto begun = successors_of(old_->pid());
+      std::erase_if(before_, [&](pid_t child) { return contains(begun, child); });
+    }
     ours_ = os::children_of(::getpid());
   }
 
@@ -304,7 +309,7 @@ class Reload {
     for (const pid_t pid : os::children_of(::getpid())) {
       auto process = os::Process::open(pid);
       const auto stat = os::read_stat(pid);
-      const bool was_there = std::find(ours_.begin(), ours_.end(), pid) != ours_.end();
+      const bool was_there = contains(ours_, pid);
       if (process && stat && stat->only_forked() && stat->command != kOutputName && !was_there &&
           pid != old_->pid() && process->alive())
         found.push_back(std::move(*process));
@@ -356,14 +361,14 @@ class Reload {
 
   void note_generations() {
     std::erase_if(new_workers_, [](const os::Process& process) { return !process.alive(); });
-    // A child that has only been forked may be a worker, or about to execute the next master.
+    note_children(*old_, workers_of(old_->pid()), old_workers_);
+    // A child that has only been forked may be a worker, or about to execute the next master or a
+    // helper: these are not to be ended.
     std::erase_if(old_workers_, [&](const os::Process& process) {
       const auto stat = os::read_stat(process.pid());
-      const bool was_there =
-          std::find(before_.begin(), before_.end(), process.pid()) != before_.end();
-      return !process.alive() || (!was_there && !(stat && stat->only_forked()));
+      const bool is_worker = (stat && stat->only_forked()) || contains(at_begin_, process.pid());
+      return !is_worker || !process.alive();
     });
-    note_children(*old_, workers_of(old_->pid()), old_workers_);
     if (new_ && new_ != old_) note_children(*new_, workers_of(new_->pid()), new_workers_);
   }
 
@@ -440,6 +445,10 @@ class Reload {
       (void)process.signal(number);
   }
 
+  static bool contains(const std::vector<pid_t>& pids, pid_t pid) {
+    return std::find(pids.begin(), pids.end(), pid) != pids.end();
+  }
+
   static bool none_lives(const std::vector<os::Process>& processes) {
     return std::none_of(processes.begin(), processes.end(),
                         [](const os::Process& process) { return process.alive(); });
@@ -495,6 +504,7 @@ class Reload {
   os::Deadline ready_by_;
   ReloadReport report_;
   size_t baseline_ = 0;
+  std::vector<pid_t> at_begin_;    ///< the old master's workers when the reload began
   std::vector<pid_t> before_;      ///< the old master's children when the reload began
   std::vector<pid_t> ours_;        ///< and those of this process
   std::vector<os::Process> came_;  ///< those that are successors, perhaps

@@ -81,13 +81,27 @@ std::vector<pid_t> Service::serving_processes(pid_t master) const {
   return workers;
 }
 
+bool Service::find_master() {
+  std::vector<os::Process> all = holders();
+  const auto has_worker = [&](const os::Process& process) {
+    return std::any_of(all.begin(), all.end(), [&](const os::Process& other) {
+      const auto stat = os::read_stat(other.pid());
+      return stat && stat->parent == process.pid() && stat->only_forked() && other.alive();
+    });
+  };
+  const auto master = std::find_if(all.begin(), all.end(), has_worker);
+  if (master == all.end()) return false;
+  masters_.add(std::move(*master));
+  return true;
+}
+
 bool Service::is_reloading() {
   const auto living = generations();
   if (living.size() != 1 || !dialect_->has_two_masters()) return living.size() > 1;
   const pid_t master = living.front()->pid();
-  const bool moved = dialect_->successor == Successor::takes_pidfile &&
-                     flock::read_pidfile(pidfile_ + ".oldbin").pid == master;
-  return moved || !executed_children_of(master).empty();
+  if (dialect_->successor == Successor::takes_pidfile)
+    return flock::read_pidfile(pidfile_ + ".oldbin").pid == master;
+  return !successors_of(master).empty();
 }
 
 std::optional<flock::LockFile> Service::lock_at_path() const {

@@ -38,6 +38,11 @@ class Service {
   /// that executes itself in place has none.
   [[nodiscard]] std::vector<pid_t> serving_processes(pid_t master) const;
 
+  /// For a pidfile that is missing or names nobody of the service: the process that holds the lock
+  /// and has forked others that do becomes a known master. False when there is none such, as among
+  /// workers whose master has died.
+  bool find_master();
+
   /// Whether a hot reload is under way: there are two masters, or there will be.
   [[nodiscard]] bool is_reloading();
 

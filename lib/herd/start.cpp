@@ -28,7 +28,8 @@ asio::awaitable<bool> taken_over(const StartContext& c) {
   // Without a pidfile it may be on its way up.
   const bool booting = !flock::read_pidfile(c.service.pidfile()).pid;
   if (!found() && booting) co_await until(found, in(c.request.boot_timeout));
-  const auto generations = c.service.generations();
+  auto generations = c.service.generations();
+  if (generations.empty() && c.service.find_master()) generations = c.service.generations();
   if (generations.empty()) {
     if (!c.service.is_held() || c.stop.asked()) co_return false;
     c.waiting_for_orphans(true);

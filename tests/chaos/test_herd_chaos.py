@@ -155,12 +155,20 @@ class Chaos:
         master = status["generations"][0]["master"]
         everybody = self.flock()
         tree = {master, *descendants(master)}
+        self.end_orphans(everybody - tree)
         return (
             {pid for pid in tree if alive(pid)} == everybody == holders(self.server.lock)
             and self.server.master() == master
             and len(living_children(master)) > 0
             and self.server.get() == 200
         )
+
+    def end_orphans(self, pids):
+        """nginx's workers serve on for ever: who kills a master by hand, or the herd in a reload, when
+        another one goes on has to end them."""
+        if type(self.server) is Nginx and self.done("USR2", "kill_herd") and self.done("kill_master", "kill_one"):
+            for pid in pids:
+                self.kill(pid)
 
     def finish_operators_reload(self, status):
         """Who sends USR2 by hand has to retire the old one, too; once, and not what a reload of the
@@ -222,8 +230,10 @@ class Chaos:
 
     def one_thing(self):
         name = self.dice.choices(list(THINGS), [weight for weight, _ in THINGS.values()])[0]
-        if name == "TTOU" and "TTOU" in self.story:  # without workers nobody serves
-            name = "TTIN"
+        if name == "TTOU":  # without workers nobody serves
+            workers = [len(living_children(master)) for master in self.masters()]
+            if self.done("TTOU") or min(workers, default=0) < 2:
+                name = "TTIN"
         self.story.append(name)
         THINGS[name][1](self)
 

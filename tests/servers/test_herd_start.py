@@ -6,9 +6,11 @@ import signal
 import pytest
 
 from conftest import needs
+from support.flocks import command_name
 from support.herds import Herd
+from support.prefork import Prefork
 from support.processes import alive, eventually, holders
-from support.servers import READY, Load, Nginx, Unicorn, can_bind
+from support.servers import READY, Load, Nginx, Unicorn, can_bind, living_children
 
 
 @pytest.fixture
@@ -113,6 +115,48 @@ def test_herd_killed_during_a_reload(unicorn):
     _, failed, words = load.finish()
     assert failed == 0, f"{words}\n{second.said()}"
     assert second.stop() == 0
+
+
+def test_adopted_server_with_a_helper(unicorn):
+    """H37: a program that the master has started is no successor, and is left alone."""
+    with open(unicorn.folder / "unicorn.rb", "a") as file:
+        file.write('$helper = spawn("sleep", "1000")\n')
+    first = Herd(unicorn, command=unicorn_command(unicorn))
+    (helper,) = [pid for pid in living_children(unicorn.master()) if command_name(pid) == "sleep"]
+    first.process.kill()
+    first.result()
+    second = Herd(unicorn, "--ready-timeout", "3s", "--stop-timeout", "1s", command=unicorn_command(unicorn))
+    verdict, line = second.reload()
+    assert verdict == "done", line
+    assert "which did not end it" not in second.said()
+    assert alive(helper)
+    second.send(signal.SIGTERM)
+    assert second.result(READY) == 0
+    assert not alive(helper)
+
+
+@pytest.mark.parametrize("text", [None, "garbage\n", "stranger"], ids=["missing", "garbage", "a stranger"])
+def test_adopted_server_with_a_wrong_pidfile(processes, text):
+    """H31, H37: the lock tells who the master is; nobody is taken for an orphan."""
+    server = Prefork(processes)
+    first = Herd(server, command=server.command())
+    master = server.master()
+    first.process.kill()
+    first.result()
+    stranger = processes.start("sleep", "1000")
+    if text is None:
+        server.pidfile.unlink()
+    else:
+        server.pidfile.write_text(f"{stranger.pid}\n" if text == "stranger" else text)
+    second = Herd(server, "--orphans", "kill", "--boot-timeout", "1s", command=server.command())
+    assert f"took over the running server, master {master}" in second.said()
+    assert server.get() == 200
+    second.send(signal.SIGTERM)
+    assert second.result(READY) == 0
+    assert not holders(server.lock)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
 
 
 def test_running_server_is_refused_or_replaced(unicorn):
