@@ -273,6 +273,7 @@ class Reload {
   }
 
   asio::awaitable<void> successor_removed() {
+    std::vector<os::Process> generation;
     for (const pid_t child : successors())
       for (os::Process& process : tree_of(child))
         generation.push_back(std::move(process));

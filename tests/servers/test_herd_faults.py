@@ -56,10 +56,10 @@ def goes_on(server, herd, before):
 @pytest.mark.parametrize(
     "prologue, options",
     [("import time; time.sleep(3); raise RuntimeError('late')", ()),
-     ("import time; time.sleep(1000)", ("--ready-timeout", "3s")),
+     ("import time; time.sleep(1000)", ("--ready-timeout", "8s")),
      ("import os; os._exit(9)", ()),
      ("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); s.accept()",
-      ("--ready-timeout", "3s"))],
+      ("--ready-timeout", "8s"))],
     ids=["raises after 3 s", "hangs", "workers crash-loop", "listens elsewhere and hangs"],
 )  # fmt: skip
 def test_release_that_breaks_late(gunicorn, prologue, options):
