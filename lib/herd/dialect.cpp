@@ -1,6 +1,7 @@
 #include "lib/herd/dialect.h"
 
 #include <algorithm>
+#include <array>
 
 namespace drover::herd {
 namespace {
@@ -52,7 +53,8 @@ std::vector<Dialect> make_dialects() {
        .successor = Successor::in_place,
        .upgrade = SIGUSR2,
        .graceful = SIGUSR1,
-       .quick = SIGTERM},
+       .quick = SIGTERM,
+       .ready_too_early = true},
       {.name = "php-fpm",
        .programs = {"php-fpm*"},
        .successor = Successor::in_place,
@@ -61,7 +63,7 @@ std::vector<Dialect> make_dialects() {
        .quick = SIGTERM},
       // TERM would reload it, unless it was told to die of it.
       {.name = "uwsgi",
-       .programs = {"uwsgi", "uwsgi-core"},
+       .programs = {"uwsgi*"},
        .successor = Successor::in_place,
        .upgrade = SIGHUP,
        .graceful = SIGINT,
@@ -86,6 +88,34 @@ bool is_called(const Dialect& dialect, std::string_view program) {
   });
 }
 
+/// "/usr/bin/unicorn": whatever stands before it, that is no user, file or folder.
+bool is_in_bin(std::string_view word) {
+  const auto slash = word.rfind('/');
+  if (slash == std::string_view::npos) return false;
+  const std::string_view folder = word.substr(0, slash);
+  return folder.ends_with("bin") && program_in(folder).size() <= 4;  // bin, sbin
+}
+
+/// Whether the word at `at` belongs to the one before it: "-u nginx", "gosu nginx".
+bool is_value(const std::vector<std::string>& command, size_t at) {
+  if (at == 0 || is_in_bin(command[at])) return false;
+  const std::string_view before = command[at - 1];
+  if (!before.starts_with('-')) {
+    constexpr std::array<std::string_view, 5> kTakeUsers = {"gosu", "su-exec", "setuidgid",
+                                                            "s6-setuidgid", "su"};
+    const auto taker = program_in(before);
+    return std::find(kTakeUsers.begin(), kTakeUsers.end(), taker) != kTakeUsers.end();
+  }
+  if (before == "-m" || before == "--") return false;
+  if (!before.starts_with("--")) return before.size() <= 2;  // "-rbundler/setup" has its value
+  if (before.find('=') != std::string_view::npos) return false;
+  // The long options of "bundle exec" are flags.
+  size_t first = at - 1;
+  while (first > 0 && command[first - 1].starts_with("--"))
+    --first;
+  return first < 2 || command[first - 1] != "exec" || program_in(command[first - 2]) != "bundle";
+}
+
 }  // namespace
 
 const std::vector<Dialect>& dialects() {
@@ -101,12 +131,9 @@ const Dialect* find_dialect(std::string_view name) {
 }
 
 const Dialect* recognize(const std::vector<std::string>& command) {
-  for (size_t at = 0; at < command.size(); ++at) {
-    const std::string_view before = at == 0 ? std::string_view() : command[at - 1];
-    const bool is_value = before.starts_with('-') && before != "-m" && before != "--";
+  for (size_t at = 0; at < command.size(); ++at)
     for (const Dialect& dialect : dialects())
-      if (!is_value && is_called(dialect, program_in(command[at]))) return &dialect;
-  }
+      if (is_called(dialect, program_in(command[at])) && !is_value(command, at)) return &dialect;
   return nullptr;
 }
 

@@ -34,7 +34,8 @@ struct Dialect {
   std::optional<int> more_workers = {};
   /// It refuses to be upgraded while the generation before it lives.
   bool one_before = false;
-  /// Its master says READY=1 before there is a worker: no evidence.
+  /// Its master says READY=1 before there is a worker, or also when the new configuration was
+  /// refused: no evidence.
   bool ready_too_early = false;
   /// The master keeps the listening sockets that it hands down to its workers.
   bool keeps_sockets = false;
