@@ -66,6 +66,16 @@ Pidfile read_pidfile(const std::string& path) {
   return {pid, {}};
 }
 
+std::optional<os::Process> possible_writer(const std::string& path) {
+  struct stat st {};
+  const auto pid = read_pidfile(path).pid;
+  if (!pid || ::stat(path.c_str(), &st) != 0) return std::nullopt;
+  auto process = os::Process::open(*pid);
+  // Its start is looked up behind the pidfd: the number is this process's all the while.
+  if (!process || is_stale(*pid, st.st_mtime) || !process->alive()) return std::nullopt;
+  return process;
+}
+
 std::optional<pid_t> remove_stale_pidfile(const std::string& path) {
   struct stat st {};
   const auto pid = read_pidfile(path).pid;

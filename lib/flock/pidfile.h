@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "lib/os/process.h"
+
 namespace drover::flock {
 
 /// The number in a pidfile: digits, perhaps with blanks and newlines around them, from 1 to the
@@ -22,6 +24,11 @@ struct Pidfile {
 /// Reads at most 64 bytes. Never blocks, a FIFO in its place included; never throws for its
 /// content.
 Pidfile read_pidfile(const std::string& path);
+
+/// The process that it names, held fast, when it lives and can have written it: one that was
+/// started more than 2 s after the file was written cannot. No proof: whoever asks has to know more
+/// of it.
+std::optional<os::Process> possible_writer(const std::string& path);
 
 /// Removes a pidfile that a service left when it was killed, for whoever knows that the service has
 /// ended: a server that finds it would refuse to start, for ever when the number has become another

@@ -47,7 +47,8 @@ std::vector<Dialect> make_dialects() {
        .successor = Successor::in_place,
        .upgrade = SIGUSR2,
        .graceful = SIGTERM,
-       .quick = SIGTERM},
+       .quick = SIGTERM,
+       .drops_descriptors = true},
       {.name = "haproxy",
        .programs = {"haproxy"},
        .successor = Successor::in_place,
@@ -61,13 +62,15 @@ std::vector<Dialect> make_dialects() {
        .upgrade = SIGUSR2,
        .graceful = SIGQUIT,
        .quick = SIGTERM},
-      // TERM would reload it, unless it was told to die of it.
+      // TERM would reload it, unless it was told to die of it. --safe-fd would spare the lock, but
+      // nobody can tell from outside.
       {.name = "uwsgi",
        .programs = {"uwsgi*"},
        .successor = Successor::in_place,
        .upgrade = SIGHUP,
        .graceful = SIGINT,
        .quick = SIGINT,
+       .drops_descriptors = true,
        .for_term = SIGINT},
       {.name = "plain", .programs = {}},
   };

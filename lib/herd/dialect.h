@@ -39,6 +39,8 @@ struct Dialect {
   bool ready_too_early = false;
   /// The master keeps the listening sockets that it hands down to its workers.
   bool keeps_sockets = false;
+  /// No descriptor that it inherited comes through its upgrade: the lock has to be kept for it.
+  bool drops_descriptors = false;
   /// Only a daemon can be upgraded, and only one that was started by an absolute path.
   bool daemon_by_path = false;
   /// What TERM has to become for it to stop; empty: TERM.

@@ -50,6 +50,8 @@ std::vector<pid_t> workers_of(pid_t master, const std::vector<pid_t>& masters) {
   return std::move(children.executed);
 }
 
+std::vector<pid_t> forked_children_of(pid_t master) { return living_children_of(master).forked; }
+
 std::vector<pid_t> executed_children_of(pid_t master) {
   return living_children_of(master).executed;
 }

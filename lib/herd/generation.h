@@ -14,6 +14,11 @@ namespace drover::herd {
 /// that are not in `masters`.
 std::vector<pid_t> workers_of(pid_t master, const std::vector<pid_t>& masters);
 
+/// The living children of a master that were only forked. A master that executes itself in place
+/// has no others that work for it; those that it ran, such as a helper of the application, outlive
+/// each of its reloads.
+std::vector<pid_t> forked_children_of(pid_t master);
+
 /// The living children of a master that were executed, not only forked: what its hot reload begins
 /// with, before a pidfile tells.
 std::vector<pid_t> executed_children_of(pid_t master);

@@ -40,6 +40,8 @@ using End = HerdResult::End;
 using Verdict = ReloadReport::Verdict;
 
 constexpr auto kPidfileWritten = std::chrono::seconds(1);
+/// For a reload to see that the server has ended under it.
+constexpr auto kVerdict = std::chrono::seconds(2);
 constexpr auto kLastWords = std::chrono::seconds(1);
 /// For children of a herd that was killed before they had executed their program.
 constexpr auto kClaim = std::chrono::seconds(1);
@@ -118,6 +120,8 @@ class Herd {
     os::release_free_memory();
     co_await service_ended();
     ended_ = true;
+    children_->reap();  // who has ended tells how
+    co_await until([this] { return !reloading_; }, in(kVerdict));
     if (stop_.asked()) co_await end_descendants(*children_, output_pid(), kLeftOver);
     if (output_) (void)output_->finish(in(kLastWords));
     if (stop_.asked()) result_.end = End::stopped;
@@ -158,6 +162,7 @@ class Herd {
     co_await stop_.enforced(gone, as_asked ? request_.stop_timeout : kStopOfBroken);
     ended_ = true;
     co_await end_descendants(*children_, output_pid(), kLeftOver);
+    service_.let_go();
     if (output_) (void)output_->finish(in(kLastWords));
     co_return as_asked ? End::stopped : End::not_started;
   }
@@ -215,49 +220,53 @@ class Herd {
 
   asio::awaitable<void> service_ended() {
     for (;;) {
-      if (auto lock = service_.lock_at_path(); lock && flock::is_held(*lock))
+      if (auto lock = service_.lock_at_path();
+          lock && (service_.keeps_lock() || flock::is_held(*lock)))
         co_await watch_.ended(std::move(*lock));
       flock::wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
       const auto generations = service_.generations();
       if (generations.empty()) co_return;
-      say_that_lock_is_lost(*generations.back());
-      co_await ended(generations.back());
+      if (!keep_lost_lock(*generations.back())) co_await ended(*generations.back());
     }
   }
 
-  asio::awaitable<void> ended(Master master) {
-    os::Fd copy = os::duplicate(master->fd(), 3, false);
-    if (!copy) throw Error(errno, "watch process", std::to_string(master->pid()));
+  asio::awaitable<void> ended(const os::Process& process) {
+    os::Fd copy = os::duplicate(process.fd(), 3, false);
+    if (!copy) throw Error(errno, "watch process", std::to_string(process.pid()));
     Descriptor pidfd(io_, copy.release());
     co_await pidfd.async_wait(Descriptor::wait_read, asio::use_awaitable);
   }
 
-  void say_that_lock_is_lost(const os::Process& master) {
-    if (std::exchange(lock_is_lost_, true) || service_.dialect().successor == Successor::in_place)
-      return;
-    voice_.warning(
-        fmt::format("'{}' is free, but master {} lives: it has closed the lock's "
-                    "descriptor; watching the process instead",
-                    request_.lock, master.pid()));
+  /// Once it has happened it will happen at each reload.
+  bool keep_lost_lock(const os::Process& master) {
+    const bool kept = service_.keep_lock();
+    if (std::exchange(lock_is_lost_, true)) return kept;
+    voice_.warning(fmt::format(
+        "master {} lives, but nobody of it holds '{}': it has closed the lock's descriptor; {}",
+        master.pid(), request_.lock,
+        kept ? "keeping the lock for it" : "watching the process instead"));
+    return kept;
   }
 
-  /// Says when only workers are left, and does with them what was asked for.
+  /// Says when only workers are left, and does with them what was asked for. A lock that was kept
+  /// is let go when nobody is left: so everybody learns of the end in one way.
   asio::awaitable<void> masters_watched() {
     watching_masters_ = true;
     while (const Master master = service_.current()) {
-      co_await ended(master);
+      co_await ended(*master);
       children_->reap();
       // Its successor may be on its way up: the reload follows it.
       if (!service_.current()) co_await until([this] { return !reloading_ || ended_; }, {});
       const Master next = service_.current();
-      if (ended_ || stop_.asked()) co_return;
-      if (next && !reloading_)
+      if (ended_) co_return;
+      if (next && !reloading_ && !stop_.asked())
         voice_.notice(
             fmt::format("master {} is gone, master {} goes on", master->pid(), next->pid()));
     }
-    if (service_.is_held())
+    if (!stop_.asked() && service_.is_held())
       co_await see_to_orphans(service_, request_.orphans, request_.stop_timeout, voice_);
     watching_masters_ = false;
+    co_await let_go_when_gone();
   }
 
   /// A master that comes after all the others had gone is one to be watched, too.
@@ -336,10 +345,14 @@ class Herd {
         .begun = [this](const Step& step) { step_begun(step); },
         .output = [this, &mark] { return written_since(mark); },
     };
+    // Some programs close all descriptors when they execute themselves: nobody shall see that.
+    const bool kept_before = service_.keeps_lock();
+    service_.keep_lock();
     const ReloadReport report = co_await reload(context);
     for (const Master& each : service_.generations())
       if (report.verdict == Verdict::done && each->pid() == report.new_master)
         service_.set_current(each);
+    if (!kept_before) let_go_if_held();
     reload_ended(report);
   }
 
@@ -354,6 +367,27 @@ class Herd {
     if (co_await until([this] { return !reloading_ && !wanted_; }, in(kLastVerdict))) co_return;
     reload_ended(
         {.verdict = stop_.asked() ? Verdict::refused : Verdict::failed, .reason = why_not()});
+  }
+
+  void let_go_if_held() {
+    const Master current = service_.current();
+    if (!current) {
+      fork_off(let_go_when_gone());
+    } else if (!service_.holders().empty()) {
+      service_.let_go();
+    } else {
+      keep_lost_lock(*current);
+    }
+  }
+
+  asio::awaitable<void> let_go_when_gone() {
+    for (auto left = service_.processes(); service_.keeps_lock(); left = service_.processes()) {
+      if (left.empty()) {
+        service_.let_go();
+      } else {
+        co_await ended(left.front());
+      }
+    }
   }
 
   void step_begun(const Step& step) {

@@ -144,11 +144,10 @@ class Reload {
       co_return;
     }
     begin_step("seen");
-    const bool in_place = c_.dialect.successor == Successor::in_place;
     const bool seen = co_await until(
         [&] {
           give_up_if_stopping();
-          return in_place ? has_executed_itself() : has_successor();
+          return is_in_place() ? has_executed_itself() : has_successor();
         },
         ready_by_);
     if (!seen)
@@ -253,8 +252,7 @@ class Reload {
 
   /// The successor and its workers go; the old generation gets its workers back.
   asio::awaitable<void> rolled_back() {
-    if (c_.dialect.successor == Successor::in_place ||
-        c_.dialect.successor == Successor::same_program) {
+    if (is_in_place() || c_.dialect.successor == Successor::same_program) {
       report_.reason += "; a master that executed itself cannot be rolled back";
       co_return;
     }
@@ -408,7 +406,7 @@ class Reload {
 
   [[nodiscard]] std::vector<pid_t> serving_processes() const {
     std::vector<pid_t> workers = workers_of(new_->pid());
-    if (c_.dialect.successor == Successor::in_place)
+    if (is_in_place())
       std::erase_if(workers, [&](pid_t worker) {
         return std::find(before_.begin(), before_.end(), worker) != before_.end();
       });
@@ -416,7 +414,10 @@ class Reload {
     return workers;
   }
 
+  [[nodiscard]] bool is_in_place() const { return c_.dialect.successor == Successor::in_place; }
+
   [[nodiscard]] std::vector<pid_t> workers_of(pid_t master) const {
+    if (is_in_place()) return forked_children_of(master);
     std::vector<pid_t> masters;
     for (const Master& each : c_.masters.living())
       masters.push_back(each->pid());

@@ -9,6 +9,7 @@
 #include "lib/flock/holders.h"
 #include "lib/flock/pidfile.h"
 #include "lib/herd/generation.h"
+#include "lib/herd/output_process.h"
 #include "lib/os/error.h"
 #include "lib/os/procfs.h"
 
@@ -28,6 +29,12 @@ std::vector<std::string> words_of(pid_t pid) {
     }
   }
   return words;
+}
+
+/// Whether it is the process behind the server's output, which is none of the service.
+bool copies_output(pid_t pid) {
+  const auto stat = os::read_stat(pid);
+  return stat && stat->command == kOutputName;
 }
 
 /// When it was started; of two in one clock tick the lower number first.
@@ -56,8 +63,10 @@ Master Service::current() {
 
 void Service::set_current(Master master) {
   current_ = std::move(master);
-  if (dialect_ != plain() || !current_) return;
-  if (const Dialect* running = recognize(words_of(current_->pid()))) dialect_ = running;
+  if (!current_) return;
+  if (dialect_ == plain())
+    if (const Dialect* running = recognize(words_of(current_->pid()))) dialect_ = running;
+  if (dialect_->drops_descriptors) keep_lock();
 }
 
 std::vector<Master> Service::generations() {
@@ -69,6 +78,7 @@ std::vector<Master> Service::generations() {
 }
 
 std::vector<pid_t> Service::workers_of(pid_t master) const {
+  if (dialect_->successor == Successor::in_place) return forked_children_of(master);
   std::vector<pid_t> masters;
   for (const Master& each : masters_.living())
     masters.push_back(each->pid());
@@ -113,6 +123,7 @@ std::optional<flock::LockFile> Service::lock_at_path() const {
 }
 
 bool Service::is_held() const {
+  if (kept_) return !processes().empty();
   auto lock = lock_at_path();
   return lock && flock::is_held(*lock);
 }
@@ -132,10 +143,50 @@ std::vector<os::Process> Service::holders() const {
 }
 
 void Service::kill() const {
-  for (const os::Process& holder : holders())
-    (void)holder.signal(SIGKILL);
+  for (const os::Process& process : processes())
+    (void)process.signal(SIGKILL);
   for (const Master& master : masters_.living())
     (void)master->signal(SIGKILL);
+}
+
+bool Service::keep_lock() {
+  if (kept_) return true;
+  try {
+    auto lock = flock::LockFile::open_or_create(lock_, 0600);
+    const auto acquired = flock::acquire(lock, flock::Mode::shared, flock::Patience::none());
+    if (acquired != flock::Acquired::yes || !lock.at_path()) return false;
+    kept_ = std::move(lock);
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
+}
+
+std::vector<os::Process> Service::processes() const {
+  std::vector<os::Process> found = holders();
+  if (!kept_) return found;
+  const auto add_tree = [&](pid_t root) {
+    for (os::Process& process : tree_of(root)) {
+      const pid_t pid = process.pid();
+      const bool known = std::any_of(found.begin(), found.end(),
+                                     [pid](const os::Process& each) { return each.pid() == pid; });
+      if (!known && pid != ::getpid() && !copies_output(pid)) found.push_back(std::move(process));
+    }
+  };
+  for (const Master& master : masters_.living())
+    add_tree(master->pid());
+  add_tree(::getpid());
+  return found;
+}
+
+bool Service::recognize_unlocked_master() {
+  auto process = flock::possible_writer(pidfile_);
+  if (!process) return false;
+  const Dialect* running = recognize(words_of(process->pid()));
+  const bool is_ours = running != nullptr && (dialect_ == running || dialect_ == plain());
+  if (!is_ours || !process->alive()) return false;
+  masters_.add(std::move(*process));
+  return true;
 }
 
 pid_t Service::launcher() const { return launcher_ && !launcher_->status() ? launcher_->pid() : 0; }

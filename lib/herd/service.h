@@ -48,11 +48,27 @@ class Service {
 
   /// Empty also when something that is no lock file is there.
   [[nodiscard]] std::optional<flock::LockFile> lock_at_path() const;
+  /// Whether anybody of the service is left: see processes().
   [[nodiscard]] bool is_held() const;
-  /// Those who hold the lock, held fast.
+  /// Those who hold the lock, but for this process, held fast.
   [[nodiscard]] std::vector<os::Process> holders() const;
-  /// SIGKILL to all holders and masters.
+  /// SIGKILL to all processes and masters.
   void kill() const;
+
+  /// From now on this process holds the lock, too, for a server that drops it. Then the service is
+  /// what lives below this process and below the masters. False when the lock cannot be had. Where
+  /// the dialect says so, set_current() sees to it.
+  bool keep_lock();
+  [[nodiscard]] bool keeps_lock() const noexcept { return kept_.has_value(); }
+  /// The service has ended: whoever waits for the lock gets it.
+  void let_go() noexcept { kept_.reset(); }
+  /// All that are left of the service, held fast: the holders; where the lock is kept, whoever
+  /// lives below.
+  [[nodiscard]] std::vector<os::Process> processes() const;
+  /// Nobody holds the lock, but a herd that kept it may have been killed. The process that the
+  /// pidfile names becomes a master when it can have written the file and its command line names
+  /// this server. False when there is none.
+  bool recognize_unlocked_master();
 
   /// The command was started as this child.
   void launched(Children& children, pid_t pid) { launcher_.emplace(children, pid); }
@@ -73,6 +89,7 @@ class Service {
   const Dialect* dialect_;
   Masters masters_;
   Master current_;
+  std::optional<flock::LockFile> kept_;
   std::optional<Children::Child> launcher_;
   std::string end_;
 };

@@ -53,7 +53,7 @@ asio::awaitable<void> replaced(const StartContext& c) {
     c.service.set_current(master);  // tells the dialect
     pass(*master, c.service.dialect().graceful, "the running master", c.voice);
   }
-  const auto gone = [&] { return !c.service.is_held(); };
+  const auto gone = [&] { return c.service.generations().empty() && !c.service.is_held(); };
   if (generations.empty() || !co_await until(gone, in(c.request.stop_timeout))) c.service.kill();
   co_await until(gone, in(kKilled));
 }
@@ -124,15 +124,28 @@ asio::awaitable<bool> ready(const StartContext& c) {
   co_return !c.stop.asked() && master->alive();
 }
 
+/// Says so where it matters.
+bool runs_already(const StartContext& c) {
+  const bool refuse = c.request.if_running == IfRunning::refuse;
+  if (auto lock = c.service.lock_at_path(); lock && flock::is_held(*lock)) {
+    c.watch.refuse_own(*lock);
+    if (refuse)
+      c.voice.warning(fmt::format("'{}' is held: the server runs already", c.service.lock()));
+    return true;
+  }
+  if (!c.service.recognize_unlocked_master()) return false;
+  c.voice.warning(fmt::format(
+      "'{}' is free, but '{}' names process {}, which is the server: it runs "
+      "already",
+      c.service.lock(), c.service.pidfile(), c.service.masters().known().back()->pid()));
+  return true;
+}
+
 }  // namespace
 
 asio::awaitable<Started> start(const StartContext& c) {
-  if (auto lock = c.service.lock_at_path(); lock && flock::is_held(*lock)) {
-    c.watch.refuse_own(*lock);
-    if (c.request.if_running == IfRunning::refuse) {
-      c.voice.warning(fmt::format("'{}' is held: the server runs already", c.service.lock()));
-      co_return Started::refused;
-    }
+  if (runs_already(c)) {
+    if (c.request.if_running == IfRunning::refuse) co_return Started::refused;
     if (c.request.if_running == IfRunning::replace) {
       co_await replaced(c);
     } else if (co_await taken_over(c)) {
@@ -152,14 +165,16 @@ asio::awaitable<Started> start(const StartContext& c) {
 asio::awaitable<void> see_to_orphans(const Service& service, Orphans what,
                                      std::chrono::nanoseconds patience, const Voice& voice) {
   std::vector<pid_t> pids;
-  const auto orphans = service.holders();
+  const auto orphans = service.processes();
   for (const os::Process& orphan : orphans)
     pids.push_back(orphan.pid());
   const char* then = what == Orphans::wait   ? "waiting for them"
                      : what == Orphans::term ? "stopping them"
                                              : "killing them";
-  voice.warning(fmt::format("no master lives; processes that still hold '{}': {}; {}",
-                            service.lock(), fmt::join(pids, " "), then));
+  const std::string whose = service.keeps_lock()
+                                ? "processes that live on"
+                                : fmt::format("processes that still hold '{}'", service.lock());
+  voice.warning(fmt::format("no master lives; {}: {}; {}", whose, fmt::join(pids, " "), then));
   if (what == Orphans::wait) co_return;
   const auto gone = [&] { return !service.is_held(); };
   if (what == Orphans::term) {

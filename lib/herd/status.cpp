@@ -1,5 +1,7 @@
 #include "lib/herd/status.h"
 
+#include <unistd.h>
+
 #include "lib/flock/inspect.h"
 #include "lib/herd/roles.h"
 #include "lib/os/procfs.h"
@@ -35,15 +37,15 @@ Json holders_of(const Service& service) {
   for (const flock::Description& description : reports.at(0).descriptions) {
     std::vector<const flock::Opener*> openers;
     for (const flock::Opener& holder : description.holders)
-      openers.push_back(&holder);
+      if (holder.pid != ::getpid()) openers.push_back(&holder);
     const auto roles = roles_of(openers);
-    for (const flock::Opener& holder : description.holders) {
+    for (const flock::Opener* holder : openers) {
       Json fds = Json::array();
-      for (const flock::HeldFd& held : holder.fds)
+      for (const flock::HeldFd& held : holder->fds)
         fds.push_back(held.fd);
-      list.push_back({{"pid", holder.pid},
-                      {"role", to_string(roles.at(holder.pid))},
-                      {"command", holder.command},
+      list.push_back({{"pid", holder->pid},
+                      {"role", to_string(roles.at(holder->pid))},
+                      {"command", holder->command},
                       {"fds", std::move(fds)}});
     }
   }

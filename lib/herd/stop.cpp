@@ -49,7 +49,7 @@ void Stop::tell() {
     if (told_.insert(launcher).second) ::kill(launcher, *number_);  // ours, and not reaped
     return;
   }
-  for (const os::Process& orphan : service_.holders())
+  for (const os::Process& orphan : service_.processes())
     if (told_.insert(orphan.pid()).second) pass(orphan, *number_, "process", voice_);
 }
 

@@ -317,7 +317,7 @@ def test_check_comes_first(unicorn):
 def test_probe_has_to_pass(unicorn):
     """H42: fails, and succeeds late; the command knows the new master."""
     herd = start_unicorn(
-        unicorn, "--ready-timeout", "3s", "--probe", "exec:test -e allowed && test $DROVER_MASTER -gt 1",
+        unicorn, "--ready-timeout", "6s", "--probe", "exec:test -e allowed && test $DROVER_MASTER -gt 1",
         "--probe", f"tcp:127.0.0.1:{unicorn.port}", "--probe", f"http://127.0.0.1:{unicorn.port}/",
     )  # fmt: skip
     before = unicorn.everybody()
