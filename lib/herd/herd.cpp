@@ -210,10 +210,13 @@ class Herd {
   }
 
   void heard(const NotifyMessage& message) {
-    if (!message.says("READY", "1")) return;
-    said_ready_.insert(message.pid);
-    for (const pid_t above : os::ancestors_of(message.pid))
-      said_ready_.insert(above);
+    const auto remember = [&](std::set<pid_t>& senders) {
+      senders.insert(message.pid);
+      for (const pid_t above : os::ancestors_of(message.pid))
+        senders.insert(above);
+    };
+    if (message.says("READY", "1")) remember(said_ready_);
+    if (message.says("RELOADING", "1")) remember(said_reloading_);
   }
 
   // The end.
@@ -328,6 +331,7 @@ class Herd {
       co_return;
     }
     said_ready_.clear();
+    said_reloading_.clear();
     state_ = "reloading";
     const OutputMark mark = output_ ? output_->mark(master->pid()) : OutputMark{};
     const ReloadContext context{
@@ -342,6 +346,7 @@ class Herd {
         .environment = request_.environment,
         .stopping = [this] { return stop_.asked(); },
         .said_ready = [this](pid_t pid) { return said_ready_.contains(pid); },
+        .said_reloading = [this](pid_t pid) { return said_reloading_.contains(pid); },
         .begun = [this](const Step& step) { step_begun(step); },
         .output = [this, &mark] { return written_since(mark); },
     };
@@ -568,6 +573,7 @@ class Herd {
   std::optional<Output> output_;
   std::optional<Desk> desk_;
 
+  std::set<pid_t> said_reloading_;
   std::set<pid_t> said_ready_;  ///< since the reload began: the senders, and whom they descend from
   std::string state_ = "starting";
   std::string last_failure_;

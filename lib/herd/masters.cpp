@@ -91,6 +91,7 @@ void Masters::add(os::Process process) {
 }
 
 bool Masters::refresh() {
+  if (pidfile_.empty()) return !living().empty();
   // The named one last: it is the current one.
   verify(pidfile_ + ".oldbin");
   verify(pidfile_ + ".2");

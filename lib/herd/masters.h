@@ -31,6 +31,7 @@ class Masters {
   /// A master that the caller vouches for: its own child.
   void add(os::Process process);
 
+  /// Without a pidfile only those that were added are masters.
   /// Looks at PIDFILE and at the names that servers give it during a hot reload (PIDFILE.oldbin:
   /// unicorn, nginx; PIDFILE.2: gunicorn) and remembers every master that passes. False when
   /// PIDFILE names none that does; `problem()` says why.

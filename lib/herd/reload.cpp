@@ -160,10 +160,30 @@ class Reload {
 
   asio::awaitable<void> successor_ready() {
     begin_step("ready");
-    if (!c_.dialect.has_workers()) {
-      co_await alive_for(c_.options.settle);
-      co_return;
-    }
+    if (c_.dialect.has_workers())
+      co_await workers_ready();
+    else
+      co_await settled();
+    for (const Probe& probe : c_.options.probes)
+      co_await passed(probe);
+  }
+
+  /// Without workers to count: what the process says, or that it lives on.
+  asio::awaitable<void> settled() {
+    const auto settled_at = in(c_.options.settle);
+    const bool ready = co_await until(
+        [&] {
+          successor_must_live();
+          if (said_ready()) return true;
+          return !c_.said_reloading(new_->pid()) && Clock::now() >= *settled_at;
+        },
+        std::max(ready_by_, settled_at));
+    if (!ready)
+      throw Failure{fmt::format("not ready in {} s: it has said RELOADING=1, and never READY=1",
+                                seconds(c_.options.ready_timeout))};
+  }
+
+  asio::awaitable<void> workers_ready() {
     Readiness readiness(baseline_, c_.options.settle, c_.dialect.keeps_sockets ? new_->pid() : 0);
     const bool ready = co_await until(
         [&] {
@@ -179,8 +199,6 @@ class Reload {
       throw Failure{fmt::format("not ready in {} s: {}", seconds(c_.options.ready_timeout),
                                 readiness.describe())};
     report_.steps.back().note = readiness.describe();
-    for (const Probe& probe : c_.options.probes)
-      co_await passed(probe);
   }
 
   asio::awaitable<void> passed(const Probe& probe) {
@@ -253,7 +271,7 @@ class Reload {
   /// The successor and its workers go; the old generation gets its workers back.
   asio::awaitable<void> rolled_back() {
     if (is_in_place() || c_.dialect.successor == Successor::same_program) {
-      report_.reason += "; a master that executed itself cannot be rolled back";
+      if (old_->alive()) report_.reason += "; this server cannot be rolled back";
       co_return;
     }
     begin_step("roll back");
@@ -427,7 +445,9 @@ class Reload {
   void successor_must_live() {
     note_generations();
     give_up_if_stopping();
-    if (!new_->alive()) throw Failure{"the successor has ended"};
+    if (!new_->alive())
+      throw Failure{c_.dialect.has_two_masters() ? "the successor has ended"
+                                                 : "the master has ended"};
   }
 
   [[nodiscard]] bool said_ready() const {

@@ -52,7 +52,8 @@ Service::Service(std::string pidfile, std::string lock, const Dialect* dialect,
       dialect_(dialect),
       masters_(pidfile_, lock_) {
   if (dialect_ == nullptr) dialect_ = recognize(command);
-  if (dialect_ == nullptr) dialect_ = plain();
+  recognizes_ = dialect_ == nullptr;
+  if (recognizes_) dialect_ = plain();
   masters_.trust_descendants_of(::getpid());
 }
 
@@ -64,7 +65,7 @@ Master Service::current() {
 void Service::set_current(Master master) {
   current_ = std::move(master);
   if (!current_) return;
-  if (dialect_ == plain())
+  if (recognizes_)
     if (const Dialect* running = recognize(words_of(current_->pid()))) dialect_ = running;
   if (dialect_->drops_descriptors) keep_lock();
 }
@@ -179,11 +180,26 @@ std::vector<os::Process> Service::processes() const {
   return found;
 }
 
+bool Service::recognize_holder() {
+  auto found = holders();
+  if (!pidfile_.empty() || found.empty()) return false;
+  const auto descends = [&](const os::Process& process) {
+    const auto above = os::ancestors_of(process.pid());
+    return std::any_of(found.begin(), found.end(), [&](const os::Process& other) {
+      return std::find(above.begin(), above.end(), other.pid()) != above.end();
+    });
+  };
+  const auto first = std::find_if_not(found.begin(), found.end(), descends);
+  if (first == found.end()) return false;
+  masters_.add(std::move(*first));
+  return true;
+}
+
 bool Service::recognize_unlocked_master() {
   auto process = flock::possible_writer(pidfile_);
   if (!process) return false;
   const Dialect* running = recognize(words_of(process->pid()));
-  const bool is_ours = running != nullptr && (dialect_ == running || dialect_ == plain());
+  const bool is_ours = running != nullptr && (dialect_ == running || recognizes_);
   if (!is_ours || !process->alive()) return false;
   masters_.add(std::move(*process));
   return true;

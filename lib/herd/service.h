@@ -65,6 +65,8 @@ class Service {
   /// All that are left of the service, held fast: the holders; where the lock is kept, whoever
   /// lives below.
   [[nodiscard]] std::vector<os::Process> processes() const;
+  /// Without a pidfile: a holder that descends from no other becomes a master.
+  bool recognize_holder();
   /// Nobody holds the lock, but a herd that kept it may have been killed. The process that the
   /// pidfile names becomes a master when it can have written the file and its command line names
   /// this server. False when there is none.
@@ -87,6 +89,7 @@ class Service {
   std::string pidfile_;
   std::string lock_;
   const Dialect* dialect_;
+  bool recognizes_ = false;  ///< the dialect is told by the running master
   Masters masters_;
   Master current_;
   std::optional<flock::LockFile> kept_;

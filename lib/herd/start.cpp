@@ -27,6 +27,7 @@ asio::awaitable<bool> taken_over(const StartContext& c) {
   };
   // Without a pidfile it may be on its way up.
   const bool booting = !flock::read_pidfile(c.service.pidfile()).pid;
+  c.service.recognize_holder();
   if (!found() && booting) co_await until(found, in(c.request.boot_timeout));
   auto generations = c.service.generations();
   if (generations.empty() && c.service.find_master()) generations = c.service.generations();

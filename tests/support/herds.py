@@ -14,9 +14,10 @@ class Herd:
     def __init__(self, server, *options, command, ready=True, **popen):
         self.server = server
         self.words = server.processes.folder / f"herd{len(list(server.processes.folder.glob('herd*')))}"
+        place = ("--pidfile", server.pidfile) if server.pidfile else ("--lock", server.lock)
         with open(self.words, "w") as words:
             self.process = server.processes.start(
-                "drover-herd", "--pidfile", server.pidfile, *options, "--", *command,
+                "drover-herd", *place, *options, "--", *command,
                 stdout=words, stderr=words, cwd=server.folder, **popen,
             )  # fmt: skip
         if ready:
