@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "lib/os/error.h"
+#include "lib/os/procfs.h"
 #include "lib/os/signals.h"
 
 namespace drover::herd {
@@ -144,6 +145,11 @@ os::Process start_copying(const Copying& what) {
   while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
   }
   throw Error(err, kTried);
+}
+
+bool copies_output(pid_t child) {
+  const auto stat = os::read_stat(child);
+  return stat && stat->command == kOutputName;
 }
 
 }  // namespace drover::herd

@@ -32,4 +32,7 @@ struct Copying {
 /// and ENOSYS on a kernel without close_range(2) (Linux 5.9).
 os::Process start_copying(const Copying& what);
 
+/// Whether that child of ours is such a process, and none of the server.
+bool copies_output(pid_t child);
+
 }  // namespace drover::herd

@@ -31,12 +31,6 @@ std::vector<std::string> words_of(pid_t pid) {
   return words;
 }
 
-/// Whether it is the process behind the server's output, which is none of the service.
-bool copies_output(pid_t pid) {
-  const auto stat = os::read_stat(pid);
-  return stat && stat->command == kOutputName;
-}
-
 /// When it was started; of two in one clock tick the lower number first.
 std::pair<unsigned long long, pid_t> age_of(const Master& master) {
   const auto stat = os::read_stat(master->pid());

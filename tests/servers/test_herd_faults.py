@@ -182,6 +182,25 @@ def test_new_master_killed_during_the_overlap(unicorn):
     assert herd.stop() == 0
 
 
+def test_workers_of_a_killed_new_master(processes):
+    """H38: nginx's workers would serve on for ever without their master."""
+    needs("nginx")
+    nginx = Nginx(processes)
+    herd = Herd(nginx, "--overlap", "30s", command=("nginx", "-c", nginx.folder / "nginx.conf"))
+    before = nginx.everybody()
+    old = nginx.master()
+    herd.send(signal.SIGHUP)
+    new = successor_of(nginx, old)
+    workers = eventually(lambda: len(found := living_children(new)) == 2 and found, "its workers")
+    os.kill(new, signal.SIGKILL)
+    verdict, line = herd.verdict(1)
+    assert verdict == "failed" and "the successor has ended" in line
+    assert not any(map(alive, workers)), herd.said()
+    assert {*before} == {old, *living_children(old)}
+    assert nginx.get() == 200
+    assert herd.stop() == 0
+
+
 def test_old_master_killed_during_the_overlap(unicorn):
     """H38: the new generation takes over."""
     herd = start_unicorn(unicorn, "--overlap", "2s")
