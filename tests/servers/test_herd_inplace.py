@@ -273,6 +273,17 @@ def test_broken_release_ends_the_server(server):
     assert not holders(server.lock)
 
 
+@of("puma")
+def test_release_that_breaks_in_the_workers(server):
+    """puma's master lives on and starts them again and again: failed, and a good release cures it."""
+    herd = start_herd(server)
+    (server.folder / "config.ru").write_text("raise 'this release is broken'\n")
+    verdict, line = herd.reload()
+    assert verdict == "failed" and "its workers do not stay" in line, line
+    put_out(server, herd, 1)
+    assert herd.stop() == 0
+
+
 @of(*HAPROXIES)
 def test_broken_release_of_haproxy(server):
     """Its master keeps the old workers: they serve on."""
