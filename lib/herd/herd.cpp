@@ -425,9 +425,9 @@ class Herd {
     } else {
       const char* verdict = report.verdict == Verdict::failed ? "failed" : "refused";
       last_failure_ = fmt::format("; reload {} {}: {}", reload_number_, verdict, report.reason);
-      voice_.warning(fmt::format("reload {} {}: {}{}{}", reload_number_, verdict, report.reason,
-                                 current ? fmt::format("; master {} goes on", serving) : "",
-                                 steps));
+      voice_.warning(fmt::format(
+          "reload {} {}: {}{}{}", reload_number_, verdict, report.reason,
+          current ? fmt::format("; master {} goes on", serving) : "; no master lives", steps));
     }
     for (const std::string& line : report.output)
       voice_.notice("the successor wrote: " + line);

@@ -403,7 +403,12 @@ class Reload {
     const auto stat = os::read_stat(old_->pid());
     const auto workers = workers_of(old_->pid());
     const unsigned long long faults = stat ? stat->child_faults : 0;
-    if (workers == workers_seen_) return faults != faults_seen_;
+    const bool all_there =
+        std::all_of(workers_seen_.begin(), workers_seen_.end(), [&](pid_t worker) {
+          return std::find(workers.begin(), workers.end(), worker) != workers.end();
+        });
+    // One more that was only forked may be the successor, before it executes itself.
+    if (all_there && faults_seen_) return faults != *faults_seen_;
     workers_seen_ = workers;
     faults_seen_ = faults;
     return false;
@@ -533,7 +538,7 @@ class Reload {
   std::vector<os::Process> old_workers_;
   std::vector<os::Process> new_workers_;
   std::vector<pid_t> workers_seen_;
-  unsigned long long faults_seen_ = 0;
+  std::optional<unsigned long long> faults_seen_;
   std::string image_;
   bool quiesced_ = false;
   bool retired_ = false;
