@@ -140,8 +140,10 @@ class Chaos:
         """True when there is nothing left to wait for; fails for what no time will mend."""
         if not self.herd.running():
             return True
+        if any(signals_of(self.herd.pid, "SigPnd", "ShdPnd")):
+            return False
         status = self.status()
-        if not status or status["queued"]:
+        if not status or status["queued"] or not self.all_verdicts():
             return False
         if status["state"] == "orphaned":  # nginx's workers stay for ever
             self.story.append("TERM")
@@ -197,10 +199,9 @@ class Chaos:
         assert not holders(self.server.lock)
         assert can_bind(self.server.port)
 
-    def check_verdicts(self):
-        said = self.herd.said()
-        asked = said.count(": asked for by ")
-        assert asked == len(self.herd.verdicts()), "a reload without a verdict"
+    def all_verdicts(self):
+        """Every reload has one."""
+        return self.herd.said().count(": asked for by ") == len(self.herd.verdicts())
 
     def round(self, number):
         self.story = []
@@ -218,7 +219,7 @@ class Chaos:
             eventually(self.at_rest, "rest", REST)
             if not self.herd.running():
                 self.check_down()
-            self.check_verdicts()
+            assert self.all_verdicts(), "a reload without a verdict"
             assert self.stranger.poll() is None
             assert self.record.read_text() == "ready\n", "a stranger was signalled"
         except AssertionError as failure:
@@ -250,13 +251,17 @@ class Chaos:
         assert not holders(self.server.lock)
 
 
-def is_blocked(pid, number):
+def signals_of(pid, *names):
+    """These masks of the process; 0 when it is gone."""
     try:
         with open(f"/proc/{pid}/status") as file:
-            mask = next(line.split()[1] for line in file if line.startswith("SigBlk"))
-    except (OSError, StopIteration):
-        return False
-    return int(mask, 16) >> (number - 1) & 1
+            return [int(line.split()[1], 16) for line in file if line.startswith(names)]
+    except OSError:
+        return [0]
+
+
+def is_blocked(pid, number):
+    return sum(signals_of(pid, "SigBlk")) >> (number - 1) & 1
 
 
 def signalled(name):
