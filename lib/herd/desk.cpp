@@ -94,6 +94,7 @@ void Desk::finished(int number, const ReloadReport& report) {
 
 void Desk::ended(bool as_asked) {
   for (Waiter& waiter : waiters_) {
+    if (!waiter.answer.is_null()) continue;  // it has its verdict, and will be woken
     const bool ok = waiter.number == 0 && as_asked;
     waiter.answer = ok ? Json{{"ok", true}, {"reason", ""}}
                        : control::refusal("failed", "the server has ended");
