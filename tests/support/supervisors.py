@@ -68,8 +68,10 @@ class Site:
             **(edits or {}),
         }
         pattern = re.compile("|".join(re.escape(text) for text in places))
-        for source in (EXAMPLES / example).iterdir():
-            target = self.etc / source.name
+        files = [path for path in (EXAMPLES / example).rglob("*") if path.is_file()]
+        for source in files:
+            target = self.etc / source.relative_to(EXAMPLES / example)
+            target.parent.mkdir(exist_ok=True)
             target.write_text(pattern.sub(lambda match: str(places[match[0]]), source.read_text()))
             shutil.copymode(source, target)
 
@@ -184,6 +186,11 @@ class Background(threading.Thread):
         if self._failure:
             raise self._failure
         return self._result
+
+    def failed(self):
+        """Waits until the call has raised."""
+        super().join(LIMIT)
+        assert not self.is_alive() and self._failure, f"it returned {self._result}"
 
 
 class Clients:
