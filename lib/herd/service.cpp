@@ -139,7 +139,7 @@ std::vector<os::Process> Service::holders() const {
 
 void Service::kill() const {
   for (const os::Process& process : processes())
-    (void)process.signal(SIGKILL);
+    if (process.may_signal()) (void)process.signal(SIGKILL);
   for (const Master& master : masters_.living())
     (void)master->signal(SIGKILL);
 }

@@ -17,7 +17,7 @@ constexpr auto kKilled = std::chrono::seconds(10);
 std::vector<os::Process> descendants(pid_t but) {
   std::vector<os::Process> found = tree_of(::getpid());
   std::erase_if(found, [but](const os::Process& process) {
-    return process.pid() == ::getpid() || process.pid() == but;
+    return process.pid() == ::getpid() || process.pid() == but || !process.may_signal();
   });
   return found;
 }

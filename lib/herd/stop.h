@@ -38,8 +38,9 @@ class Stop {
 /// Passes a signal on and says so. What cannot be passed on is a warning.
 void pass(const os::Process& process, int number, std::string_view role, const Voice& voice);
 
-/// Ends whoever descends from this process, without `but`: TERM, and KILL after `patience`. Says
-/// nothing. Blocks for an instant.
+/// Ends whoever descends from this process, without `but`: TERM, and KILL after `patience`. Not
+/// those that belong to somebody else by now, such as what "docker exec" has left to process 1.
+/// Says nothing. Blocks for an instant.
 asio::awaitable<void> end_descendants(Children& children, pid_t but,
                                       std::chrono::nanoseconds patience);
 

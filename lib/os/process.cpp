@@ -69,6 +69,10 @@ bool Process::signal(int number) const {
   throw Error(errno, fmt::format("send {} to process", signal_name(number)), std::to_string(pid_));
 }
 
+bool Process::may_signal() const noexcept {
+  return ::syscall(SYS_pidfd_send_signal, fd_.get(), 0, nullptr, 0) == 0 || errno != EPERM;
+}
+
 bool Process::wait_dead(Deadline deadline) const {
   for (;;) {
     const int events = poll_fd(fd_.get(), POLLIN, poll_timeout(deadline));

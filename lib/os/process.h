@@ -34,6 +34,8 @@ class Process {
   [[nodiscard]] bool alive() const noexcept;
   /// pidfd_send_signal(2). False when it is gone. Throws Error when the system refuses (EPERM).
   [[nodiscard]] bool signal(int number) const;
+  /// Whether the system would let us signal it; true also when it is gone.
+  [[nodiscard]] bool may_signal() const noexcept;
   /// Blocks until it has ended, its descriptors and sockets closed. False at the deadline.
   [[nodiscard]] bool wait_dead(Deadline deadline = std::nullopt) const;
   /// How it ended, also when it is not our child: PIDFD_GET_INFO with PIDFD_INFO_EXIT (Linux 6.15).

@@ -124,6 +124,13 @@ def is_cat(pid):
         return False
 
 
+def test_stranger_does_not_keep_the_container(container):
+    """H45: it exits when the service is gone; a stranger of root's is not its to end."""
+    site = up(container)
+    assert container.enter("sh", "-c", "sleep 1000 & exit 0").wait(READY) == 0
+    assert container.stop() == 0
+
+
 def test_crash_ends_the_container(container):
     site = up(container)
     kill_all(holders(site.lock))
