@@ -11,15 +11,20 @@ from support.servers import READY
 class Herd:
     """drover-herd with one of the servers of support/servers.py."""
 
+    program = "drover-herd"
+
     def __init__(self, server, *options, command, ready=True, **popen):
+        place = ("--pidfile", server.pidfile) if server.pidfile else ("--lock", server.lock)
+        words = ("drover-herd", *place, *options, "--", *command)
+        self._start(server, words, ready, popen)
+
+    def _start(self, server, command, ready, popen):
         self.server = server
         self.words = server.processes.folder / f"herd{len(list(server.processes.folder.glob('herd*')))}"
-        place = ("--pidfile", server.pidfile) if server.pidfile else ("--lock", server.lock)
         with open(self.words, "w") as words:
             self.process = server.processes.start(
-                "drover-herd", *place, *options, "--", *command,
-                stdout=words, stderr=words, cwd=server.folder, **popen,
-            )  # fmt: skip
+                *command, stdout=words, stderr=words, cwd=server.folder, **popen
+            )
         if ready:
             self.await_words(" serves, master | took over the running server, ")
 
@@ -66,11 +71,11 @@ class Herd:
         return self.verdict(number, limit)
 
     def verdict(self, number, limit=READY):
-        match = self.await_words(rf"drover-herd: reload {number} (done|failed|refused).*\n", limit)
+        match = self.await_words(rf"{self.program}: reload {number} (done|failed|refused).*\n", limit)
         return match[1], match[0]
 
     def verdicts(self):
-        return re.findall(r"drover-herd: reload \d+ (done|failed|refused)", self.said())
+        return re.findall(rf"{self.program}: reload \d+ (done|failed|refused)", self.said())
 
     def result(self, limit=READY):
         return self.process.wait(limit)
@@ -86,3 +91,10 @@ class Herd:
         return status
 
 
+class UnicornHerder(Herd):
+    """unicornherder: drover-herd by that name, with the words of its documentation."""
+
+    program = "unicornherder"
+
+    def __init__(self, server, *words, ready=True, **popen):
+        self._start(server, words, ready, popen)
