@@ -270,12 +270,28 @@ def test_bash_scripts_pass_shellcheck(run, script):
 
 
 README = (ROOT / "README.md").read_text()
-RECIPES = re.findall(r"^From \[(.*?)\]\(\1\):\n\n```\w*\n(.*?)^```$", README, re.M | re.S)
+REPLACING = (ROOT / "docs" / "replacing.md").read_text()
+RECIPE = re.compile(r"^From \[(.*?)\]\((?:\.\./)?\1\):\n\n```\w*\n(.*?)^```$", re.M | re.S)
+RECIPES = RECIPE.findall(README) + RECIPE.findall(REPLACING)
 
 
 def test_readme_quotes_recipes():
     assert len(RECIPES) >= 5
-    assert len(RECIPES) == README.count("\nFrom [")
+    assert len(RECIPES) == README.count("\nFrom [") + REPLACING.count("\nFrom [")
+
+
+def test_options_in_the_page_on_replacing_exist(run):
+    """In each cell or line that begins with a program of ours; behind a word of the server's they are its own."""
+    commands = re.findall(r"^(drover-[a-z]+ [^`\n]*)$|`(?:command=)?(drover-[a-z]+ [^`\n]*)`", REPLACING, re.M)
+    assert len(commands) >= 6
+    for command in (one or other for one, other in commands):
+        program, *words = command.split()
+        text = run(program, "--help").stdout
+        for word in words:
+            if word.startswith("-"):
+                assert re.search(rf"(?<![\w-]){word}(?![\w-])", text), command
+            elif word in ("gunicorn", "bundle", "COMMAND"):
+                break
 
 
 @pytest.mark.parametrize("source, recipe", RECIPES, ids=lambda value: value.split("\n")[0])
@@ -286,10 +302,12 @@ def test_readme_recipe_is_in_its_example(source, recipe):
         assert wanted in lines, f"{source} has no such line (or not there): {wanted}"
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/replacing.md",
+                                      "examples/herd/README.md"])
 def test_links_lead_somewhere(document):
     targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text())
-    missing = [name for name in targets if "://" not in name and not (ROOT / name).exists()]
+    place = (ROOT / document).parent
+    missing = [name for name in targets if "://" not in name and not (place / name).exists()]
     assert missing == []
 
 

@@ -11,6 +11,7 @@ from conftest import BUILD, ROOT, needs
 
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "docs" / "replacing.md",
     *(ROOT / "tools" / "man").glob("*.scd"),
     *(ROOT / "lib" / "hooks").glob("drover.*"),
     *(path for path in (ROOT / "examples").rglob("*") if path.is_file() and path.suffix not in (".cpp", ".h")),

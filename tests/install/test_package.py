@@ -61,7 +61,7 @@ def test_pages_completions_hooks_and_examples_are_in_the_package(installed):
     assert (share / "man/man7/drover.7").exists()
     assert {path.name for path in (share / "drover").iterdir()} == {"drover.rb", "drover.py"}
     assert os.access(share / "doc/drover/examples/systemd/start", os.X_OK)
-    documents = ("README.md", "docs/hot-reload.svg", "LICENSE", "CHANGELOG.md")
+    documents = ("README.md", "docs/hot-reload.svg", "docs/replacing.md", "LICENSE", "CHANGELOG.md")
     for name in (*documents, "examples/systemd", "examples/unicorn"):
         assert (share / "doc/drover" / name).exists()
 

@@ -60,12 +60,14 @@ def words_of(pid):
         return file.read().split("\0")[:-1]
 
 
-def test_gunicorn(gunicorn):
+@pytest.mark.parametrize("address", ["", '-b "127.0.0.1:$PORT" '], ids=["plainly", "with an address"])
+def test_gunicorn(gunicorn, address):
     """H1, H5: gunicorn is what it runs, as a daemon with gunicorn.pid."""
-    herder = shell(gunicorn, "unicornherder -- -w 4 myapp:app")
+    line = f"unicornherder -- -w 4 {address}myapp:app"
+    herder = shell(gunicorn, line, env={"PORT": str(gunicorn.port)})
     assert gunicorn.get() == 200
-    master = gunicorn.master()
-    assert ["-D", "-p", str(gunicorn.pidfile), "-w", "4", "myapp:app"] == words_of(master)[-6:]
+    words = words_of(gunicorn.master())
+    assert words[words.index("-D"):][:5] == ["-D", "-p", str(gunicorn.pidfile), "-w", "4"]
     assert len(gunicorn.everybody()) == 5
     assert herder.stop() == 0
 
@@ -77,9 +79,10 @@ def test_unicorn_by_bundler(unicorn):
     assert herder.stop(signal.SIGQUIT) == 0
 
 
-def test_unicorn_with_a_port(unicorn):
+@pytest.mark.parametrize("before", ["", "bundle exec "], ids=["plainly", "by bundler"])
+def test_unicorn_with_a_port(unicorn, before):
     (unicorn.folder / "config.ru").write_text('run ->(_) { [200, {}, ["old\\n"]] }\n')
-    herder = shell(unicorn, "unicornherder -u unicorn -- --port $PORT", env={"PORT": str(unicorn.port)})
+    herder = shell(unicorn, f"{before}unicornherder -u unicorn -- --port $PORT", env={"PORT": str(unicorn.port)})
     assert unicorn.get() == 200
     assert herder.stop(signal.SIGINT) == 0
 
