@@ -114,6 +114,7 @@ class HerdScenarios:
         request = Background(site.get, "/slow")
         writer = site.held_up("slow")
         service.stop()
+        assert "not stopped in 1 s: killing what is left" in site.log()
         assert nothing_left(service)
         assert not any(alive(pid) for pid in everybody)
         request.failed()
