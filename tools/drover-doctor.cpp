@@ -62,8 +62,11 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
   app.add_flag("--json", arguments.json, "Write one JSON object");
   if (!options.parse(argc, argv)) return false;
   checkup.command = options.words();
-  if (!checkup.command.empty() && checkup.command.front() == "--")
+  if (!checkup.command.empty() && checkup.command[0].starts_with('-')) {
+    if (checkup.command[0] != "--")
+      throw cli::UsageError(fmt::format("'{}' is no option", checkup.command[0]));
     checkup.command.erase(checkup.command.begin());
+  }
   if (checkup.command.empty()) throw cli::UsageError("a COMMAND is needed");
   if (!arguments.pidfile) throw cli::UsageError("--pidfile PIDFILE is needed");
   checkup.pidfile = os::absolute(*arguments.pidfile);

@@ -234,12 +234,12 @@ class Checkup {
                     fmt::format("the server serves, but {}", run_.service().masters().problem()),
                     cures_of_pidfile(patient()), run_.last_words()});
       case ScratchRun::Start::late:
-        return add({"start", Verdict::finding,
-                    fmt::format("the server does not serve: {}",
-                                master ? "no worker waits for connections"
-                                       : run_.service().masters().problem()),
-                    master ? std::vector<std::string>() : cures_of_pidfile(patient()),
-                    run_.last_words()});
+        return add(
+            {"start", Verdict::finding,
+             fmt::format("the server does not serve: {}",
+                         master ? run_.problem() : run_.service().masters().problem()),
+             master ? cures_of_start(patient(), run_.last_words()) : cures_of_pidfile(patient()),
+             run_.last_words()});
       case ScratchRun::Start::stopped:
         return;
     }

@@ -83,6 +83,16 @@ std::vector<std::string> cures_of_pidfile(const Patient& patient) {
                       patient.pidfile)};
 }
 
+std::vector<std::string> cures_of_start(const Patient& patient,
+                                        const std::vector<std::string>& output) {
+  // worker_exec: each worker reads the configuration anew, and takes itself for a master.
+  const bool is_known = std::any_of(output.begin(), output.end(), [](const std::string& line) {
+    return line.find("Already running on PID") != std::string::npos;
+  });
+  if (patient.dialect.name != "unicorn" || !is_known) return {};
+  return {fmt::format("pid \"{}\" unless ENV[\"UNICORN_WORKER\"]", patient.pidfile)};
+}
+
 std::vector<std::string> cures_of_folder(const Patient& patient, const std::string& link) {
   std::vector<std::string> cures;
   const std::string_view name = patient.dialect.name;

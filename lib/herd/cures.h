@@ -25,6 +25,9 @@ std::vector<std::string> cures_of_lost_lock(const Patient& patient, LostIn lost,
 std::vector<std::string> cures_of_own_lock(const Patient& patient);
 /// For a server that does not write the pidfile.
 std::vector<std::string> cures_of_pidfile(const Patient& patient);
+/// For one whose workers do not serve, by what it wrote; empty when that says nothing known.
+std::vector<std::string> cures_of_start(const Patient& patient,
+                                        const std::vector<std::string>& output);
 /// For a new master that works in the folder of an old release; `link` names the current one.
 std::vector<std::string> cures_of_folder(const Patient& patient, const std::string& link);
 /// For a new master with the Gemfile of an old release.

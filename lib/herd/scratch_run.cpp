@@ -31,6 +31,8 @@ constexpr auto kPidfileLate = std::chrono::seconds(3);
 constexpr auto kDrain = std::chrono::seconds(10);
 constexpr auto kWorkerForked = std::chrono::seconds(5);
 constexpr auto kLastWords = std::chrono::seconds(1);
+/// So many workers may end before the server counts as broken.
+constexpr size_t kEndedWorkers = 10;
 
 /// While it lives, this process works in another folder.
 class WorkingFolder {
@@ -145,14 +147,18 @@ asio::awaitable<ScratchRun::Start> ScratchRun::started() {
   service_.set_current(service_.generations().back());
   const Master first = master();
   if (!first) co_return Start::failed;
+  booted_ = output_->mark(first->pid());
   const Dialect& dialect = service_.dialect();
   if (!dialect.has_workers()) co_return first->alive() ? Start::serves : Start::failed;
   Readiness readiness(0, kSettle, dialect.keeps_sockets ? first->pid() : 0);
   const auto decided = [&] {
     return stopping_() || !first->alive() ||
-           readiness.look(service_.serving_processes(first->pid()));
+           readiness.look(service_.serving_processes(first->pid())) ||
+           readiness.ended() > kEndedWorkers;
   };
-  if (!co_await until(decided, in(request_.ready_timeout))) co_return Start::late;
+  const bool in_time = co_await until(decided, in(request_.ready_timeout));
+  problem_ = readiness.describe();
+  if (!in_time || readiness.ended() > kEndedWorkers) co_return Start::late;
   co_return stopping_() ? Start::stopped : first->alive() ? Start::serves : Start::failed;
 }
 
@@ -217,12 +223,13 @@ asio::awaitable<ScratchRun::Ending> ScratchRun::ended() {
           fmt::format("{} ({})", process.pid(), stat ? stat->command : "gone"));
     }
   const pid_t output = output_ ? output_->pid() : 0;
-  const bool killed = !gone();
   co_await end_descendants(children_, output, kLastWords);
   if (output_) (void)output_->finish(in(kLastWords));
-  if (killed)  // who was killed could not remove it, and a server might refuse to start by it
+  try {  // one that fails or is killed leaves them, and a server might refuse to start by them
     for (const char* suffix : {"", ".oldbin", ".2"})
       (void)flock::remove_stale_pidfile(request_.pidfile + suffix);
+  } catch (const Error&) {  // it was not allowed to write there either
+  }
   co_return ending;
 }
 
@@ -237,7 +244,10 @@ bool ScratchRun::in_foreground() {
 }
 
 std::vector<std::string> ScratchRun::last_words() const {
-  return output_ && began_ ? output_->lines_since(*began_) : std::vector<std::string>();
+  std::vector<std::string> lines;
+  if (output_ && began_) lines = output_->lines_since(*began_);
+  if (lines.empty() && booted_) lines = output_->lines_since(*booted_);
+  return lines;
 }
 
 }  // namespace drover::herd

@@ -66,6 +66,8 @@ class ScratchRun {
   /// Whether the command itself is the master: it has not become a daemon.
   [[nodiscard]] bool in_foreground();
   [[nodiscard]] std::string how_it_ended() const { return service_.how_it_ended(); }
+  /// Why it does not serve, when it has a master.
+  [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
   /// The last lines that it has written since the start.
   [[nodiscard]] std::vector<std::string> last_words() const;
   /// To be told of each child that was reaped.
@@ -85,6 +87,8 @@ class ScratchRun {
   os::Fd sink_;
   std::optional<Output> output_;
   std::optional<OutputMark> began_;
+  std::optional<OutputMark> booted_;
+  std::string problem_ = {};
 };
 
 }  // namespace drover::herd

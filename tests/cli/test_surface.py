@@ -6,7 +6,7 @@ import pytest
 
 from conftest import ROOT, needs
 
-PROGRAMS = ("drover-ctl", "drover-exec", "drover-herd", "drover-hold", "drover-wait", "drover-ls")
+PROGRAMS = ("drover-ctl", "drover-doctor", "drover-exec", "drover-herd", "drover-hold", "drover-wait", "drover-ls")
 PAGES = sorted((ROOT / "tools" / "man").glob("*.scd"))
 COMPLETIONS = ROOT / "tools" / "completions"
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS",
@@ -95,6 +95,7 @@ def test_page_names_every_exit_code_of_the_program(program):
     common = ["0", "1", "64", "66", "71", "73", "77"]
     assert codes == {
         "drover-ctl": [*common[:3], "65", "69", *common[4:]],
+        "drover-doctor": [*common[:6], "75", "77", "78", "126", "127", "128+n"],
         "drover-exec": ["125", "126", "127", *common[:3], "65", *common[3:], "78"],
         "drover-herd": ["0", "1", "64", "71", "73", "77", "78", "126", "127", "128+n"],
         "drover-hold": ["1", "125", "126", "127", "128+n"],
@@ -220,6 +221,10 @@ COMPLETION_CASES = [
     (("drover-ctl", "-p", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-ctl", "signal", "QU"), {"QUIT"}),
     (("drover-ctl", "reload", "--js"), {"--json"}),
+    (("drover-doctor", "--dialect", "pu"), {"puma"}),
+    (("drover-doctor", "--pidfile", "app"), {"app.pid", "app.pid.lock"}),
+    (("drover-doctor", "--json", "-p", "app.pid", "mktem"), {"mktemp"}),
+    (("drover-doctor", "-p", "app.pid", "--", "cat", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-exec", "--print-hook", "un"), {"unicorn"}),
     (("drover-exec", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-exec", "--", "mktem"), {"mktemp"}),

@@ -12,7 +12,7 @@ import pytest
 from conftest import BUILD, needs
 from support.processes import eventually, in_flock
 
-PROGRAMS = ["drover-ctl", "drover-exec", "drover-hold", "drover-ls", "drover-wait"]
+PROGRAMS = ["drover-ctl", "drover-doctor", "drover-exec", "drover-herd", "drover-hold", "drover-ls", "drover-wait"]
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,14 @@
 
 import json
 import os
-import pathlib
 import re
 import signal
 
 import pytest
 
 from conftest import needs
-from support.processes import alive, children, eventually, holders
-from support.servers import READY, Gunicorn, Nginx, Puma, Unicorn, can_bind
-from support.servers import HOOKS
+from support.processes import alive, eventually, holders
+from support.servers import READY, Gunicorn, Nginx, Puma, Server, Unicorn, can_bind
 
 
 class Doctor:
@@ -27,7 +25,8 @@ class Doctor:
 
     def __str__(self):
         checks = self.report["checks"] if self.report else []
-        lines = [f"{check['verdict']} {check['check']}: {check['text']} {check['cures']}" for check in checks]
+        lines = [f"{check['verdict']} {check['check']}: {check['text']} {check['cures']} "
+                 f"{check['output']}" for check in checks]
         return "\n".join((*lines, self.result.stderr, self.server.log()))
 
     def check(self, name):
@@ -114,7 +113,14 @@ def test_unicorn_that_executes_its_workers(unicorn):
     """worker_exec: workers have lost the low ones, and a master that starts them, too."""
     with open(unicorn.folder / "unicorn.rb", "a") as file:
         file.write("worker_exec true\n")
-    doctor = Doctor(unicorn, "unicorn", "-c", unicorn.folder / "unicorn.rb")
+    unicorn.edit("unicorn.rb", "preload_app true", "preload_app false")
+    command = ("unicorn", "-c", unicorn.folder / "unicorn.rb")
+    doctor = Doctor(unicorn, *command)
+    assert doctor.findings() == {"start"}, str(doctor)
+    line = f'pid "{unicorn.pidfile}" unless ENV["UNICORN_WORKER"]'
+    assert doctor.cures("start") == [line]
+    unicorn.edit("unicorn.rb", f'pid "{unicorn.pidfile}"', line)
+    doctor = Doctor(unicorn, *command)
     assert doctor.findings() == {"lock-low", "lock-below-1024"}, str(doctor)
     assert "is lost when workers start: 0 of 2 workers hold it" in doctor.check("lock-low")["text"]
     assert doctor.cures("lock-low")[0] == "drover-hold --fd high (its default)"
@@ -247,7 +253,7 @@ def test_bundle_of_the_old_release(unicorn, folder):
     """Bundler finds the Gemfile from the folder behind the link, and each new master inherits it."""
     needs("bundle")
     current = unicorn_in_release(unicorn, folder)
-    (current / "Gemfile").write_text('source "https://rubygems.org"\ngem "unicorn"\n')
+    (current / "Gemfile").write_text('gem "unicorn"\ngem "rack"\n')
     command = ("bundle", "exec", "unicorn", "-c", "unicorn.rb")
     doctor = Doctor(unicorn, *command, cwd=current)
     assert {"gemfile", "environment"} <= doctor.findings(), str(doctor)
@@ -343,3 +349,39 @@ def test_text(gunicorn, unicorn_lines=("ok: ", "skipped: ", "finding: ", "  cure
     assert "ok: gunicorn serves: master " in done.stdout
     done = gunicorn.processes.run("drover-doctor", "-q", *command, cwd=gunicorn.folder, timeout=READY)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+UWSGI_APP = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello\\n"]
+"""
+
+
+class Uwsgi(Server):
+    name = "uwsgi"
+
+    def __init__(self, processes):
+        super().__init__(processes, files=None)
+        (self.folder / "app.py").write_text(UWSGI_APP)
+
+    def command(self, *options):
+        return (
+            "uwsgi_python3", "--master", "--processes", "2", "--need-app", "--wsgi-file", self.folder / "app.py",
+            "--http-socket", f"127.0.0.1:{self.port}", "--pidfile", self.pidfile,
+            "--worker-reload-mercy", "2", "--reload-mercy", "2", *options,
+        )  # fmt: skip
+
+
+def test_uwsgi_loses_all(processes):
+    """HUP closes every descriptor that is no socket; --safe-fd cures the one that it names."""
+    needs("uwsgi_python3")
+    uwsgi = Uwsgi(processes)
+    options = ("--dialect", "uwsgi")
+    doctor = Doctor(uwsgi, *uwsgi.command(), options=options)
+    assert doctor.findings() == {"lock-low", "lock-below-1024", "lock-high"}, str(doctor)
+    number = number_in(doctor.check("lock-high")["text"])
+    assert f"drover-hold --fd {number} uwsgi --safe-fd {number}" in doctor.cures("lock-high")
+    doctor.left_nothing()
+    doctor = Doctor(uwsgi, *uwsgi.command("--safe-fd", number), options=options)
+    assert doctor.findings() == {"lock-low", "lock-below-1024"}, str(doctor)
