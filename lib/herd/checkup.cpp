@@ -1,7 +1,6 @@
 #include "lib/herd/checkup.h"
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "lib/herd/launch.h"
 #include "lib/herd/lock_check.h"
 #include "lib/herd/release_check.h"
+#include "lib/herd/run_check.h"
 #include "lib/herd/scratch_run.h"
 #include "lib/os/error.h"
 #include "lib/os/process.h"
@@ -31,10 +31,6 @@ using Descriptor = asio::posix::stream_descriptor;
 using Verdict = Check::Verdict;
 
 sigset_t taken_signals() { return os::signal_set({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD}); }
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 class Checkup {
  public:
@@ -68,7 +64,7 @@ class Checkup {
 
  private:
   asio::awaitable<void> life() {
-    check_limit();
+    add(check_limit());
     launch();
     std::exception_ptr failure;
     try {
@@ -77,17 +73,18 @@ class Checkup {
       failure = std::current_exception();  // what was started has to end all the same
     }
     report_.server = run_.service().dialect().name;
-    const ScratchRun::Ending ending = co_await run_.ended();
-    if (serves_) check_end(ending);
+    const ScratchRun::Ending ending = co_await run_.ended(!serves_ || report_.interrupted_by != 0);
+    if (serves_ && report_.interrupted_by == 0) add(check_end(ending));
     if (failure) std::rethrow_exception(failure);
   }
 
   asio::awaitable<void> tried() {
     const ScratchRun::Start start = co_await run_.started();
-    check_start(start);
+    if (start == ScratchRun::Start::stopped) co_return;
+    add(check_start(patient(), run_, start));
     if (start != ScratchRun::Start::serves) co_return;
     serves_ = true;
-    check_file_system();
+    if (auto check = check_file_system(request_.pidfile)) add(std::move(*check));
     history_.before = look();
     own_.held_before = is_own_held();
     co_await look_for_forgetful_hook();
@@ -136,17 +133,13 @@ class Checkup {
   asio::awaitable<bool> reload_tried() {
     const Dialect& dialect = run_.service().dialect();
     if (dialect.daemon_by_path && run_.in_foreground()) {
-      add({"reload",
-           Verdict::finding,
-           fmt::format("{} ignores {} unless it is a daemon", dialect.name,
-                       os::signal_name(dialect.upgrade)),
-           {"leave 'daemon off' out: drover-herd, and drover-wait --relay, stay in the foreground "
-            "for it"}});
+      add(check_no_daemon(patient()));
       co_return false;
     }
     if (release_) release_->deploy();
     const ReloadReport report = co_await run_.reloaded();
-    if (report_.interrupted_by == 0) check_reload(report);
+    const bool in_release = release_ && release_->has_its_own(request_.pidfile);
+    if (report_.interrupted_by == 0) add(check_reload(patient(), report, in_release));
     co_return report.verdict == ReloadReport::Verdict::done;
   }
 
@@ -185,89 +178,6 @@ class Checkup {
     return {run_.service().dialect(), request_.command, request_.pidfile};
   }
 
-  void check_limit() {
-    const int most = most_descriptors();
-    if (most > 1025) return add({"limit", Verdict::ok, "there is room for a lock above 1024"});
-    add({"limit",
-         Verdict::finding,
-         fmt::format("the hard limit of descriptors, {}, leaves no room for a lock above 1024",
-                     most),
-         {"LimitNOFILE=4096   # systemd; 'limit nofile 4096 4096' in upstart, 'ulimit -Hn 4096' "
-          "before the start"}});
-  }
-
-  void check_file_system() {
-    try {
-      // The lock will lie beside it.
-      const auto file = flock::LockFile::open(request_.pidfile);
-      if (!file) return;
-      const std::string kind = file->doubtful_file_system();
-      if (kind.empty())
-        return add({"file-system", Verdict::ok,
-                    fmt::format("'{}' will be on a local file system", own_.path)});
-      add({"file-system",
-           Verdict::finding,
-           fmt::format("'{}' would be on {}, where a lock may not be seen by every process",
-                       own_.path, kind),
-           {"put the pidfile into a folder of the service's own under /run"}});
-    } catch (const Error&) {  // a link; whoever takes the lock will say so
-    }
-  }
-
-  void check_start(ScratchRun::Start start) {
-    const Master master = run_.master();
-    switch (start) {
-      case ScratchRun::Start::serves:
-        return add({"start", Verdict::ok,
-                    fmt::format("{} serves: master {}, workers: {}", patient().dialect.name,
-                                master ? master->pid() : 0, run_.workers().size())});
-      case ScratchRun::Start::failed: {
-        const std::string end = run_.how_it_ended();
-        return add({"start",
-                    Verdict::finding,
-                    fmt::format("the server did not start: {}", end.empty() ? "it has ended" : end),
-                    {},
-                    run_.last_words()});
-      }
-      case ScratchRun::Start::no_pidfile:
-        return add({"pidfile", Verdict::finding,
-                    fmt::format("the server serves, but {}", run_.service().masters().problem()),
-                    cures_of_pidfile(patient()), run_.last_words()});
-      case ScratchRun::Start::late:
-        return add(
-            {"start", Verdict::finding,
-             fmt::format("the server does not serve: {}",
-                         master ? run_.problem() : run_.service().masters().problem()),
-             master ? cures_of_start(patient(), run_.last_words()) : cures_of_pidfile(patient()),
-             run_.last_words()});
-      case ScratchRun::Start::stopped:
-        return;
-    }
-  }
-
-  void check_reload(const ReloadReport& report) {
-    const Dialect& dialect = run_.service().dialect();
-    const std::string asked = os::signal_name(dialect.upgrade);
-    if (report.verdict != ReloadReport::Verdict::done)
-      return add({"reload",
-                  Verdict::finding,
-                  fmt::format("{} brings no new generation: {}", asked, report.reason),
-                  {"see to it that COMMAND can be started a second time as it was the first time"},
-                  report.output});
-    const bool cut_off =
-        std::any_of(report.steps.begin(), report.steps.end(),
-                    [](const Step& step) { return step.name == "drain" && !step.note.empty(); });
-    if (cut_off)
-      return add(
-          {"reload",
-           Verdict::finding,
-           fmt::format("the old generation did not obey {}", os::signal_name(dialect.graceful)),
-           {"drover-herd --drain-timeout TIME, which kills it at the limit"}});
-    add({"reload", Verdict::ok,
-         fmt::format("{} brings a new generation, master {}, in {:.2f} s", asked, report.new_master,
-                     seconds(report.duration))});
-  }
-
   void check_what_was_seen(bool reloaded) {
     for (Check& check : check_locks(patient(), locks_.locks(), history_, own_))
       add(std::move(check));
@@ -277,19 +187,6 @@ class Checkup {
     for (Check& check : check_release(patient(), release_ ? &*release_ : nullptr, master->pid()))
       add(std::move(check));
     add(check_environment(patient(), master->pid()));
-  }
-
-  void check_end(const ScratchRun::Ending& ending) {
-    if (report_.interrupted_by != 0) return;
-    const std::string asked = os::signal_name(ending.number);
-    if (ending.outlived.empty())
-      return add(
-          {"stop", Verdict::ok, fmt::format("{} ends all {} processes", asked, ending.processes)});
-    add({"stop",
-         Verdict::finding,
-         fmt::format("processes that outlive {}, and hold the lock as long: {}", asked,
-                     fmt::join(ending.outlived, ", ")),
-         {"close descriptor $DROVER_LOCK_FD in what the server starts"}});
   }
 
   // Signals.

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "lib/os/error.h"
+#include "lib/os/fd.h"
 #include "lib/os/procfs.h"
 
 namespace drover::herd {
@@ -54,9 +55,11 @@ bool is_link(const fs::path& path) {
 /// The last link in a path that names a folder.
 std::optional<Release> by_last_link(const std::string& path) {
   for (fs::path link = path; link.has_relative_path(); link = link.parent_path())
-    if (is_link(link))
-      return Release{link.string(), resolved(link.string()), path.substr(link.string().size()),
-                     true};
+    if (is_link(link)) {
+      const std::string target = resolved(link.string());
+      if (link.filename() == "current" || fs::path(target).parent_path().filename() == "releases")
+        return Release{link.string(), target, path.substr(link.string().size()), true};
+    }
   return std::nullopt;
 }
 
@@ -151,6 +154,14 @@ void ScratchRelease::deploy() const {
 }
 
 bool ScratchRelease::is_deployed(const std::string& path) const { return is_within(path, next_); }
+
+bool ScratchRelease::has_its_own(const std::string& file) const {
+  const std::string path = os::canonical(file);
+  if (!is_within(path, release_.target)) return false;
+  std::error_code failure;
+  const fs::path copy = next_ + path.substr(release_.target.size());
+  return fs::is_regular_file(fs::symlink_status(copy, failure));
+}
 
 bool ScratchRelease::goes_by_link(const std::string& path) const {
   return is_within(path, link_) || is_within(path, release_.link);

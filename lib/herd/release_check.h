@@ -21,7 +21,8 @@ struct Release {
   bool in_pwd = false;  ///< the shell knows the folder by the link, and so will the server
 
   /// Of the folder in which this process is. `pwd` is $PWD, which is believed only when it names
-  /// that folder; without it, a "current" beside the folder, or beside the one above, tells.
+  /// that folder; without it, a "current" in one of the folders above tells. Other links than
+  /// "current" count where they lead into a folder "releases".
   static std::optional<Release> find(const std::string& pwd);
 };
 
@@ -39,6 +40,8 @@ class ScratchRelease {
   void deploy() const;
   /// Whether the path is in the release that `deploy` has made the current one.
   [[nodiscard]] bool is_deployed(const std::string& path) const;
+  /// Whether the file, of the old release, was written in the new one.
+  [[nodiscard]] bool has_its_own(const std::string& file) const;
   /// Whether the path goes through one of the links.
   [[nodiscard]] bool goes_by_link(const std::string& path) const;
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,7 +29,8 @@ constexpr auto kSettle = std::chrono::milliseconds(250);
 /// A server writes its pidfile before it serves, or at once afterwards.
 constexpr auto kPidfileLate = std::chrono::seconds(3);
 /// No request is in flight.
-constexpr auto kDrain = std::chrono::seconds(10);
+constexpr std::chrono::seconds kDrain(10);
+constexpr std::chrono::seconds kHurry(1);
 constexpr auto kWorkerForked = std::chrono::seconds(5);
 constexpr auto kLastWords = std::chrono::seconds(1);
 /// So many workers may end before the server counts as broken.
@@ -54,6 +56,8 @@ class WorkingFolder {
 ScratchFolder::ScratchFolder(const std::string& above) : path_(above + "/drover-doctor.XXXXXX") {
   if (::mkdtemp(path_.data()) == nullptr) throw Error(errno, "make a folder in", above);
   path_ = os::canonical(path_);
+  // A server that gives its rights away still has to get through it to its release.
+  (void)::chmod(path_.c_str(), 0711);
 }
 
 ScratchFolder::~ScratchFolder() {
@@ -206,8 +210,9 @@ asio::awaitable<void> ScratchRun::forked_once_more() {
   if (first->signal(*dialect.fewer_workers)) co_await until(fewer, in(kWorkerForked));
 }
 
-asio::awaitable<ScratchRun::Ending> ScratchRun::ended() {
-  Ending ending{everybody().size(), service_.dialect().graceful, {}};
+asio::awaitable<ScratchRun::Ending> ScratchRun::ended(bool in_a_hurry) {
+  const Dialect& dialect = service_.dialect();
+  Ending ending{everybody().size(), in_a_hurry ? dialect.quick : dialect.graceful, {}};
   const auto masters = service_.generations();
   for (const Master& each : masters)
     (void)each->signal(ending.number);
@@ -216,7 +221,7 @@ asio::awaitable<ScratchRun::Ending> ScratchRun::ended() {
     return everybody().empty();
   };
   // Without a master nobody can be asked.
-  if (!masters.empty() && !co_await until(gone, in(kDrain)))
+  if (!masters.empty() && !co_await until(gone, in(in_a_hurry ? kHurry : kDrain)))
     for (const os::Process& process : everybody()) {
       const auto stat = os::read_stat(process.pid());
       ending.outlived.push_back(

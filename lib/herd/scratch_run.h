@@ -58,7 +58,8 @@ class ScratchRun {
     int number = 0;                     ///< the signal that it was asked to stop by
     std::vector<std::string> outlived;  ///< those that did not obey in time: "812 (sidekiq)"
   };
-  asio::awaitable<Ending> ended();
+  /// In a hurry for one that does not serve: no request is waited for.
+  asio::awaitable<Ending> ended(bool in_a_hurry);
 
   [[nodiscard]] Service& service() noexcept { return service_; }
   [[nodiscard]] Master master() { return service_.current(); }

@@ -208,7 +208,7 @@ def test_puma_under_a_guard(puma):
     doctor.left_nothing()
 
 
-def releases(folder, server, text):
+def releases(folder, text):
     """current -> releases/1, with the configuration in it."""
     release = folder / "releases" / "1"
     release.mkdir(parents=True)
@@ -224,7 +224,7 @@ UNICORN = 'listen "127.0.0.1:{port}"\npid "{pidfile}"\nworker_processes 1\n{more
 
 def unicorn_in_release(unicorn, folder, more=""):
     text = UNICORN.format(port=unicorn.port, pidfile=unicorn.pidfile, more=more)
-    return releases(folder, unicorn, text)
+    return releases(folder, text)
 
 
 def test_release_by_the_shells_folder(unicorn, folder):
@@ -247,6 +247,23 @@ def test_release_without_pwd(unicorn, folder, cured):
     assert (release["verdict"] == "ok") == cured, str(doctor)
     assert cured or release["cures"][0] == f'working_directory "{current}"'
     doctor.left_nothing()
+
+
+def test_pidfile_in_the_release(unicorn, folder):
+    """The next release has another: nobody would find the new master."""
+    unicorn.pidfile = folder / "releases" / "1" / "unicorn.pid"
+    current = releases(folder, UNICORN.format(port=unicorn.port, pidfile="unicorn.pid", more=""))
+    doctor = Doctor(unicorn, "unicorn", "-c", "unicorn.rb", cwd=current, options=("--ready-timeout", "5s"))
+    assert "reload" in doctor.findings(), str(doctor)
+    assert "writes its pidfile into the new release" in doctor.check("reload")["text"]
+    doctor.left_nothing()
+
+
+def test_folder_behind_another_link(unicorn, folder):
+    """A link that no deployment changes, such as /var/run, is left out."""
+    (folder / "link").symlink_to(unicorn.folder)
+    doctor = Doctor(unicorn, "unicorn", "-c", unicorn.folder / "unicorn.rb", cwd=folder / "link")
+    assert doctor.check("release")["verdict"] == "skipped", str(doctor)
 
 
 def test_bundle_of_the_old_release(unicorn, folder):
