@@ -138,12 +138,10 @@ def test_full_output(run, folder):
     assert nothing_is_left(folder)
 
 
-def test_server_finds_its_signals_as_they_were(run, folder):
-    """Nothing is blocked or ignored in it that was not so before."""
-    masks = "grep -E 'Sig(Blk|Ign)' /proc/self/status"
-    before = run("sh", "-c", masks).stdout
-    doctor(run, "sh", "-c", f"{masks} > masks")
-    assert (folder / "masks").read_text() == before
+def test_server_finds_its_signals_as_they_were(run):
+    """Nothing is blocked or ignored in it that was not so before. No shell: some unblock all."""
+    masks = ("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status")
+    assert doctor(run, "-v", *masks).stderr == run(*masks).stdout
 
 
 def test_locks_are_on_three_descriptors(run, folder):
