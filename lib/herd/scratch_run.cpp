@@ -185,6 +185,7 @@ asio::awaitable<ReloadReport> ScratchRun::reloaded() {
       .environment = environment,
       .stopping = stopping_,
       .said_ready = [](pid_t) { return false; },
+      .said_reloading = [](pid_t) { return false; },
       .begun = [](const Step&) {},
       .output = [&]() -> asio::awaitable<std::vector<std::string>> {
         co_await output_->catch_up();
