@@ -308,11 +308,17 @@ class Herd {
       }
       wanted_ = false;
       reloading_ = true;
+      // Some programs close all descriptors when they execute themselves: nobody shall see that.
       std::string trouble;
       try {
+        service_.keep_lock();
         co_await reload_once();
       } catch (const std::exception& failure) {
         trouble = failure.what();
+      }
+      try {
+        if (!service_.dialect().drops_descriptors && !lock_is_lost_) let_go_if_held();
+      } catch (const Error&) {  // the next reload will see
       }
       if (!trouble.empty()) reload_ended({.verdict = Verdict::failed, .reason = trouble});
       reloading_ = false;
@@ -350,14 +356,10 @@ class Herd {
         .begun = [this](const Step& step) { step_begun(step); },
         .output = [this, &mark] { return written_since(mark); },
     };
-    // Some programs close all descriptors when they execute themselves: nobody shall see that.
-    const bool kept_before = service_.keeps_lock();
-    service_.keep_lock();
     const ReloadReport report = co_await reload(context);
     for (const Master& each : service_.generations())
       if (report.verdict == Verdict::done && each->pid() == report.new_master)
         service_.set_current(each);
-    if (!kept_before) let_go_if_held();
     reload_ended(report);
   }
 
