@@ -316,9 +316,12 @@ class Herd {
       } catch (const std::exception& failure) {
         trouble = failure.what();
       }
-      try {
-        if (!service_.dialect().drops_descriptors && !lock_is_lost_) let_go_if_held();
-      } catch (const Error&) {  // the next reload will see
+      if (!service_.dialect().drops_descriptors && !lock_is_lost_) {
+        if (trouble.empty() && reload_done_) {
+          let_go_if_held();
+        } else {
+          service_.let_go();
+        }
       }
       if (!trouble.empty()) reload_ended({.verdict = Verdict::failed, .reason = trouble});
       reloading_ = false;
@@ -382,7 +385,7 @@ class Herd {
       fork_off(let_go_when_gone());
     } else if (!service_.holders().empty()) {
       service_.let_go();
-    } else {
+    } else if (service_.has_let_go(*current)) {
       keep_lost_lock(*current);
     }
   }
@@ -420,7 +423,8 @@ class Herd {
     if (!steps.empty()) steps = " (" + steps + ")";
     const Master current = service_.current();
     const pid_t serving = current ? current->pid() : 0;
-    if (report.verdict == Verdict::done) {
+    reload_done_ = report.verdict == Verdict::done;
+    if (reload_done_) {
       last_failure_.clear();
       voice_.notice(fmt::format("reload {} done in {:.2f} s: master {}{}", reload_number_,
                                 seconds(report.duration), serving, steps));
@@ -588,6 +592,7 @@ class Herd {
   bool looking_ = false;
   bool watching_masters_ = false;
   bool lock_is_lost_ = false;
+  bool reload_done_ = false;  ///< the last one
   bool ended_ = false;
 };
 

@@ -144,6 +144,13 @@ void Service::kill() const {
     (void)master->signal(SIGKILL);
 }
 
+bool Service::has_let_go(const os::Process& process) const {
+  const auto file = os::file_at(lock_);
+  if (!file) return false;
+  const flock::Opened opened = flock::look_at(process.pid(), {&*file, 1});
+  return opened.readable && !opened.holding();
+}
+
 bool Service::keep_lock() {
   if (kept_) return true;
   try {

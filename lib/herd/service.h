@@ -62,6 +62,8 @@ class Service {
   [[nodiscard]] bool keeps_lock() const noexcept { return kept_.has_value(); }
   /// The service has ended: whoever waits for the lock gets it.
   void let_go() noexcept { kept_.reset(); }
+  /// Whether this process is seen not to hold the lock; false when it cannot be looked into.
+  [[nodiscard]] bool has_let_go(const os::Process& process) const;
   /// All that are left of the service, held fast: the holders; where the lock is kept, whoever
   /// lives below.
   [[nodiscard]] std::vector<os::Process> processes() const;
