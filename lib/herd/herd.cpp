@@ -308,22 +308,16 @@ class Herd {
       }
       wanted_ = false;
       reloading_ = true;
-      // Some programs close all descriptors when they execute themselves: nobody shall see that.
       std::string trouble;
       try {
-        service_.keep_lock();
         co_await reload_once();
       } catch (const std::exception& failure) {
         trouble = failure.what();
       }
-      if (!service_.dialect().drops_descriptors && !lock_is_lost_) {
-        if (trouble.empty() && reload_done_) {
-          let_go_if_held();
-        } else {
-          service_.let_go();
-        }
+      if (!trouble.empty()) {
+        judge_kept_lock(false);
+        reload_ended({.verdict = Verdict::failed, .reason = trouble});
       }
-      if (!trouble.empty()) reload_ended({.verdict = Verdict::failed, .reason = trouble});
       reloading_ = false;
       os::release_free_memory();
     }
@@ -359,10 +353,13 @@ class Herd {
         .begun = [this](const Step& step) { step_begun(step); },
         .output = [this, &mark] { return written_since(mark); },
     };
+    // Some programs close all descriptors when they execute themselves: nobody shall see that.
+    service_.keep_lock();
     const ReloadReport report = co_await reload(context);
     for (const Master& each : service_.generations())
       if (report.verdict == Verdict::done && each->pid() == report.new_master)
         service_.set_current(each);
+    judge_kept_lock(report.verdict == Verdict::done);
     reload_ended(report);
   }
 
@@ -377,6 +374,16 @@ class Herd {
     if (co_await until([this] { return !reloading_ && !wanted_; }, in(kLastVerdict))) co_return;
     reload_ended(
         {.verdict = stop_.asked() ? Verdict::refused : Verdict::failed, .reason = why_not()});
+  }
+
+  /// Whether a server has lost the lock is seen after a reload that was done.
+  void judge_kept_lock(bool done) {
+    if (service_.dialect().drops_descriptors || lock_is_lost_) return;
+    if (done) {
+      let_go_if_held();
+    } else {
+      service_.let_go();
+    }
   }
 
   void let_go_if_held() {
@@ -423,8 +430,7 @@ class Herd {
     if (!steps.empty()) steps = " (" + steps + ")";
     const Master current = service_.current();
     const pid_t serving = current ? current->pid() : 0;
-    reload_done_ = report.verdict == Verdict::done;
-    if (reload_done_) {
+    if (report.verdict == Verdict::done) {
       last_failure_.clear();
       voice_.notice(fmt::format("reload {} done in {:.2f} s: master {}{}", reload_number_,
                                 seconds(report.duration), serving, steps));
@@ -592,7 +598,6 @@ class Herd {
   bool looking_ = false;
   bool watching_masters_ = false;
   bool lock_is_lost_ = false;
-  bool reload_done_ = false;  ///< the last one
   bool ended_ = false;
 };
 
