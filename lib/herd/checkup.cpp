@@ -137,8 +137,12 @@ class Checkup {
       co_return false;
     }
     if (release_) release_->deploy();
-    const ReloadReport report = co_await run_.reloaded();
-    const bool in_release = release_ && release_->has_its_own(request_.pidfile);
+    bool in_release = false;
+    // Before a successor that nobody knows of is ended, which may take its pidfile along.
+    const auto look = [&](const Step&) {
+      in_release = in_release || (release_ && release_->has_its_own(request_.pidfile));
+    };
+    const ReloadReport report = co_await run_.reloaded(look);
     if (report_.interrupted_by == 0) add(check_reload(patient(), report, in_release));
     co_return report.verdict == ReloadReport::Verdict::done;
   }

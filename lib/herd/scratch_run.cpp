@@ -166,7 +166,7 @@ asio::awaitable<ScratchRun::Start> ScratchRun::started() {
   co_return stopping_() ? Start::stopped : first->alive() ? Start::serves : Start::failed;
 }
 
-asio::awaitable<ReloadReport> ScratchRun::reloaded() {
+asio::awaitable<ReloadReport> ScratchRun::reloaded(std::function<void(const Step&)> on_step) {
   const Master first = master();
   ReloadOptions options;
   options.settle = kSettle;
@@ -186,7 +186,7 @@ asio::awaitable<ReloadReport> ScratchRun::reloaded() {
       .stopping = stopping_,
       .said_ready = [](pid_t) { return false; },
       .said_reloading = [](pid_t) { return false; },
-      .begun = [](const Step&) {},
+      .begun = on_step,
       .output = [&]() -> asio::awaitable<std::vector<std::string>> {
         co_await output_->catch_up();
         co_return output_->lines_since(mark);

@@ -50,7 +50,7 @@ class ScratchRun {
   void launch(const std::vector<std::string>& command, const std::string& start_folder,
               const std::optional<std::string>& pwd);
   asio::awaitable<Start> started();
-  asio::awaitable<ReloadReport> reloaded();
+  asio::awaitable<ReloadReport> reloaded(std::function<void(const Step&)> on_step);
   /// One worker more, and one less again.
   asio::awaitable<void> forked_once_more();
   struct Ending {
