@@ -7,6 +7,7 @@
 #include "lib/herd/generation.h"
 #include "lib/herd/pace.h"
 #include "lib/os/error.h"
+#include "lib/os/procfs.h"
 #include "lib/os/signals.h"
 
 namespace drover::herd {
@@ -40,17 +41,26 @@ void Stop::ask(int number) {
   tell();
 }
 
+/// Also one that has executed itself since: a signal on the way there may be lost.
+bool Stop::is_new(pid_t pid) {
+  std::string image = os::read_proc(fmt::format("/proc/{}/auxv", pid));
+  std::string& before = told_.try_emplace(pid, "not told").first->second;
+  if (image == before || (image.empty() && before != "not told")) return false;
+  before = std::move(image);
+  return true;
+}
+
 void Stop::tell() {
   const auto masters = service_.generations();
   for (const Master& master : masters)
-    if (told_.insert(master->pid()).second) pass(*master, *number_, "master", voice_);
+    if (is_new(master->pid())) pass(*master, *number_, "master", voice_);
   if (!masters.empty()) return;
   if (const pid_t launcher = service_.launcher(); launcher != 0) {
-    if (told_.insert(launcher).second) ::kill(launcher, *number_);  // ours, and not reaped
+    if (is_new(launcher)) ::kill(launcher, *number_);  // ours, and not reaped
     return;
   }
   for (const os::Process& orphan : service_.processes())
-    if (told_.insert(orphan.pid()).second) pass(orphan, *number_, "process", voice_);
+    if (is_new(orphan.pid())) pass(orphan, *number_, "process", voice_);
 }
 
 asio::awaitable<void> Stop::enforced(std::function<bool()> gone, std::chrono::nanoseconds limit) {

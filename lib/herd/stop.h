@@ -4,8 +4,9 @@
 #include <asio/awaitable.hpp>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
-#include <set>
+#include <string>
 #include <string_view>
 
 #include "lib/herd/children.h"
@@ -28,11 +29,12 @@ class Stop {
 
  private:
   void tell();
+  bool is_new(pid_t pid);
 
   Service& service_;
   const Voice& voice_;
   std::optional<int> number_;
-  std::set<pid_t> told_;
+  std::map<pid_t, std::string> told_;  ///< and the image that each of them was executing
 };
 
 /// Passes a signal on and says so. What cannot be passed on is a warning.
