@@ -11,11 +11,10 @@
 namespace drover::os {
 namespace {
 
-/// Fails only for values that are none.
-void set(int fd, timespec moment) noexcept {
+bool set(int fd, timespec moment) noexcept {
   itimerspec time{};
   time.it_value = moment;
-  ::timerfd_settime(fd, TFD_TIMER_ABSTIME, &time, nullptr);
+  return ::timerfd_settime(fd, TFD_TIMER_ABSTIME, &time, nullptr) == 0;
 }
 
 }  // namespace
@@ -28,16 +27,22 @@ Timer::Timer(const asio::any_io_executor& executor) : descriptor_(executor) {
 }
 
 void Timer::expires_at(Clock::time_point moment) {
-  cancel();
   using std::chrono::nanoseconds;
   const nanoseconds since_boot = std::max<nanoseconds>(moment.time_since_epoch(), nanoseconds(1));
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_boot);
   // steady_clock is CLOCK_MONOTONIC.
-  set(descriptor_.native_handle(), {seconds.count(), (since_boot - seconds).count()});
+  if (!set(descriptor_.native_handle(), {seconds.count(), (since_boot - seconds).count()}))
+    throw Error(errno, "set a timer");
+  call_off();
 }
 
 void Timer::cancel() noexcept {
-  set(descriptor_.native_handle(), {});
+  // When it fails, the moment wakes nobody, or somebody early.
+  (void)set(descriptor_.native_handle(), {});
+  call_off();
+}
+
+void Timer::call_off() noexcept {
   asio::error_code nothing_to_do;
   descriptor_.cancel(nothing_to_do);
 }

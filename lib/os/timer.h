@@ -21,7 +21,8 @@ class Timer {
   explicit Timer(const asio::any_io_executor& executor);
   explicit Timer(asio::io_context& io) : Timer(asio::any_io_executor(io.get_executor())) {}
 
-  /// At once when the moment has passed. Those who wait already are called off.
+  /// At once when the moment has passed. Those who wait already are called off. Throws Error when
+  /// the system refuses: nobody shall wait for a moment that never comes.
   void expires_at(Clock::time_point moment);
   void expires_after(std::chrono::nanoseconds duration) { expires_at(Clock::now() + duration); }
   /// Calls off those who wait, with operation_aborted; there is no moment any more.
@@ -36,6 +37,8 @@ class Timer {
   }
 
  private:
+  void call_off() noexcept;
+
   asio::posix::stream_descriptor descriptor_;
 };
 
