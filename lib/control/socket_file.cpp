@@ -8,16 +8,17 @@
 #include <cerrno>
 #include <chrono>
 #include <optional>
-#include <thread>
 
 #include "lib/control/address.h"
 #include "lib/os/error.h"
+#include "lib/os/signals.h"
 
 namespace drover::control {
 namespace {
 
-constexpr auto kLookAgain = std::chrono::milliseconds(20);
-constexpr int kLooks = 50;
+constexpr auto kFolderLocked = std::chrono::seconds(1);
+/// A file that is removed as a dead one's may be another's again before we have bound.
+constexpr int kAttempts = 50;
 
 std::optional<struct stat> file_in(int folder, const std::string& name) noexcept {
   struct stat st {};
@@ -35,11 +36,12 @@ os::Fd make_socket(const std::string& path) {
 /// would remove the first one's. It is let go when the descriptor is closed. Empty when the folder
 /// cannot be locked: whoever keeps it locked shall not keep the server from starting.
 os::Fd lock_folder(const std::string& folder) {
+  using Clock = std::chrono::steady_clock;
   os::Fd locked = os::try_open(folder, O_RDONLY | O_DIRECTORY);
-  for (int look = 0; locked && ::flock(locked.get(), LOCK_EX | LOCK_NB) != 0; ++look) {
-    if (look == kLooks || errno != EWOULDBLOCK) return {};
-    std::this_thread::sleep_for(kLookAgain);
-  }
+  const auto deadline = Clock::now() + kFolderLocked;
+  const os::Interrupter limit(deadline);
+  while (locked && ::flock(locked.get(), LOCK_EX) != 0)
+    if (errno != EINTR || Clock::now() >= deadline) return {};
   return locked;
 }
 
@@ -77,7 +79,7 @@ SocketFile::SocketFile(const std::string& path) : path_(os::absolute(path)) {
 
   const os::Fd locked = lock_folder(folder);
   for (int attempt = 0; ::bind(socket_.get(), address.get(), address.size()) != 0; ++attempt) {
-    if (errno != EADDRINUSE || attempt == kLooks) throw Error(errno, "make socket", path_);
+    if (errno != EADDRINUSE || attempt == kAttempts) throw Error(errno, "make socket", path_);
     remove_dead(folder_.get(), name_, path_, address);
   }
   if (const auto made = file_in(folder_.get(), name_)) id_ = os::id_of(*made);
