@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from conftest import BUILD, needs
+from support.inplace import HAPROXY, PHP_FPM
 from support.processes import alive, eventually
 from support.servers import READY, Server, living_children
 
@@ -24,24 +25,6 @@ pid {folder}/nginx.pid;
 worker_processes 2;
 events {}
 http { access_log off; server { listen 127.0.0.1:{port}; location / { return 200; } } }
-"""
-HAPROXY = """
-defaults
-    mode http
-    timeout client 10s
-frontend all
-    bind 127.0.0.1:{port}
-    http-request return status 200
-"""
-PHP_FPM = """
-[global]
-error_log = {folder}/php-fpm.log
-[www]
-listen = 127.0.0.1:{port}
-user = nobody
-group = nogroup
-pm = static
-pm.max_children = 2
 """
 UNICORN = """
 listen "127.0.0.1:{port}"
