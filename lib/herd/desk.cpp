@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "lib/herd/pace.h"
 #include "lib/os/signals.h"
 
 namespace drover::herd {
@@ -105,8 +106,7 @@ void Desk::ended(bool as_asked) {
 Json Desk::last_reload() const {
   Json reload = last_;
   if (!reload.is_null())
-    reload["started_s_ago"] =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - last_begin_).count();
+    reload["started_s_ago"] = seconds(std::chrono::steady_clock::now() - last_begin_);
   return reload;
 }
 

@@ -77,4 +77,14 @@ std::vector<os::Process> tree_of(pid_t pid) {
   return tree;
 }
 
+bool none_lives(const std::vector<os::Process>& processes) {
+  return std::none_of(processes.begin(), processes.end(),
+                      [](const os::Process& process) { return process.alive(); });
+}
+
+void signal_all(const std::vector<os::Process>& processes, int number) {
+  for (const os::Process& process : processes)
+    (void)process.signal(number);
+}
+
 }  // namespace drover::herd

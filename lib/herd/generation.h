@@ -28,4 +28,8 @@ std::vector<pid_t> successors_of(pid_t master);
 /// Every living process below `pid`, and `pid` itself, held fast; the nearest first.
 std::vector<os::Process> tree_of(pid_t pid);
 
+bool none_lives(const std::vector<os::Process>& processes);
+/// Throws Error where the system refuses.
+void signal_all(const std::vector<os::Process>& processes, int number);
+
 }  // namespace drover::herd

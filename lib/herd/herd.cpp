@@ -59,10 +59,6 @@ sigset_t taken_signals() {
 
 bool is_stop(int number) { return number == SIGTERM || number == SIGINT || number == SIGQUIT; }
 
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 class Herd {
  public:
   Herd(const HerdRequest& request, const Voice& voice)

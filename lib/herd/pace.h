@@ -20,6 +20,11 @@ inline os::Deadline in(std::chrono::nanoseconds duration) {
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(duration);
 }
 
+/// For messages.
+inline double seconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 /// Looks at `condition` now and every kPace until it holds. False at the deadline. What it throws
 /// ends the wait.
 template <class Condition>

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lib/flock/lock_file.h"
+#include "lib/herd/pace.h"
 #include "lib/os/error.h"
 #include "lib/os/signals.h"
 
@@ -13,10 +14,6 @@ namespace drover::herd {
 namespace {
 
 using Verdict = Check::Verdict;
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 }  // namespace
 

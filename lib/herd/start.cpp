@@ -15,10 +15,6 @@ constexpr auto kKilled = std::chrono::seconds(10);
 /// gunicorn forks its workers up to 100 ms apart.
 constexpr auto kWorkersForked = std::chrono::milliseconds(250);
 
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 /// Takes over the server that an earlier herd has left. False when there were only orphans, which
 /// are gone now, or when a stop was asked for.
 asio::awaitable<bool> taken_over(const StartContext& c) {

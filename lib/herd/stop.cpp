@@ -70,8 +70,7 @@ asio::awaitable<void> Stop::enforced(std::function<bool()> gone, std::chrono::na
     return false;
   };
   if (co_await until(obeyed, in(limit))) co_return;
-  voice_.warning(fmt::format("not stopped in {} s: killing what is left",
-                             std::chrono::duration<double>(limit).count()));
+  voice_.warning(fmt::format("not stopped in {} s: killing what is left", seconds(limit)));
   const auto killed = [&] {
     if (gone()) return true;
     service_.kill();
