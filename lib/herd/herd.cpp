@@ -141,6 +141,7 @@ class Herd {
     if (started == Started::refused) co_return End::refused;
     if (started == Started::not_started) co_return co_await given_up();
     state_ = "serving";
+    keep_lock_if_lost();
     supervisor_.ready(describe());
     if (started == Started::taken_over && service_.is_reloading()) {
       reload_was_begun_ = true;
@@ -245,6 +246,12 @@ class Herd {
         master.pid(), request_.lock,
         kept ? "keeping the lock for it" : "watching the process instead"));
     return kept;
+  }
+
+  void keep_lock_if_lost() {
+    if (service_.is_held()) return;
+    flock::wait_for_exiting_processes(Clock::now() + std::chrono::seconds(1));
+    if (const Master master = service_.current()) keep_lost_lock(*master);
   }
 
   /// Says when only workers are left, and does with them what was asked for. A lock that was kept

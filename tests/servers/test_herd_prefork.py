@@ -75,7 +75,7 @@ def test_three_reloads_under_load(prefork):
 )  # fmt: skip
 def test_broken_release(prefork, fault, reason):
     """H29: the old generation goes on, nobody of the new one is left, and the next reload works."""
-    herd = start_herd(prefork, "--ready-timeout", "2s")
+    herd = start_herd(prefork, "--ready-timeout", "2s", "--drain-timeout", "4s")
     before = prefork.everybody()
     load = Load(prefork)
     prefork.fault(fault)
@@ -128,6 +128,7 @@ def test_program_that_lost_its_lock_is_followed_to_its_end(prefork):
     first.result()
     second = start_herd(prefork)
     assert f"took over the running server, master {prefork.master()}" in second.said()
+    second.await_words("keeping the lock for it")
     waiter = Waiter(prefork, prefork.lock)
     os.kill(prefork.master(), signal.SIGQUIT)
     assert second.result(READY) == 1
