@@ -108,7 +108,7 @@ class Plain(Server):
 
     def look(self, workers, by_master=True):
         master = self.parent.pid if by_master and self.keeps_sockets else 0
-        done = self.processes.run(BUILD / "tests" / "look_serving", master, *workers)
+        done = self.processes.run(BUILD / "tests" / "support" / "look_serving", master, *workers)
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
