@@ -2,12 +2,10 @@
 
 #include <fmt/core.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <asio/co_spawn.hpp>
-#include <asio/posix/stream_descriptor.hpp>
 #include <cerrno>
 #include <utility>
 
@@ -23,11 +21,11 @@
 #include "lib/os/process.h"
 #include "lib/os/procfs.h"
 #include "lib/os/signals.h"
+#include "lib/os/taken_signals.h"
 
 namespace drover::herd {
 namespace {
 
-using Descriptor = asio::posix::stream_descriptor;
 using Verdict = Check::Verdict;
 
 sigset_t taken_signals() { return os::signal_set({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD}); }
@@ -38,25 +36,19 @@ class Checkup {
       : request_(request),
         folder_(folder),
         locks_(locks),
-        signalfd_(os::open_signalfd(taken_signals())),
-        signals_(io_, signalfd_.get()),
+        signals_(io_, taken_signals(), [this](int number) { handle(number); }),
         children_(io_),
         run_(io_, children_, request, folder.path(), locks,
              [this] { return report_.interrupted_by != 0; }) {
     own_.path = request.pidfile + ".lock";
     children_.on_other([this](pid_t pid, os::ExitStatus status) { run_.reaped(pid, status); });
   }
-  ~Checkup() { signals_.release(); }
-  Checkup(const Checkup&) = delete;
-  Checkup& operator=(const Checkup&) = delete;
-
   CheckupReport run() {
     std::exception_ptr failure;
     asio::co_spawn(io_, life(), [&](const std::exception_ptr& error) {
       failure = error;
       io_.stop();
     });
-    take_signals();
     io_.run();
     if (failure) std::rethrow_exception(failure);
     return std::move(report_);
@@ -195,26 +187,18 @@ class Checkup {
 
   // Signals.
 
-  void take_signals() {
-    signals_.async_wait(Descriptor::wait_read, [this](asio::error_code error) {
-      if (error) return;
-      signalfd_siginfo info{};
-      while (::read(signalfd_.get(), &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo == SIGCHLD)
-          children_.reap();
-        else
-          report_.interrupted_by = static_cast<int>(info.ssi_signo);
-      }
-      take_signals();
-    });
+  void handle(int number) {
+    if (number == SIGCHLD)
+      children_.reap();
+    else
+      report_.interrupted_by = number;
   }
 
   const CheckupRequest& request_;
   const ScratchFolder& folder_;
   ScratchLocks& locks_;
   asio::io_context io_{1};
-  const os::Fd signalfd_;
-  Descriptor signals_;
+  os::TakenSignals signals_;
   Children children_;
   CheckupReport report_;
   ScratchRun run_;

@@ -1,8 +1,6 @@
 #include "lib/herd/relay.h"
 
 #include <fmt/core.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include <asio/co_spawn.hpp>
 #include <asio/redirect_error.hpp>
@@ -16,6 +14,7 @@
 #include "lib/os/memory.h"
 #include "lib/os/procfs.h"
 #include "lib/os/signals.h"
+#include "lib/os/taken_signals.h"
 #include "lib/os/timer.h"
 
 namespace drover::herd {
@@ -45,8 +44,7 @@ class Relay {
         notice_(notice),
         warning_(warning),
         masters_(request.pidfile, path_),
-        signalfd_(os::open_signalfd(taken_signals(request.winch))),
-        signals_(io_, signalfd_.get()),
+        signals_(io_, taken_signals(request.winch), [this](int number) { handle(number); }),
         limit_(io_),
         look_again_(io_),
         watch_(io_, request.wait.watch, notice) {
@@ -56,17 +54,12 @@ class Relay {
     });
   }
 
-  ~Relay() { signals_.release(); }
-  Relay(const Relay&) = delete;
-  Relay& operator=(const Relay&) = delete;
-
   RelayResult run() {
     std::exception_ptr failure;
     asio::co_spawn(io_, service_life(), [&](const std::exception_ptr& error) {
       failure = error;
       io_.stop();
     });
-    take_signals();
     io_.poll();  // the first look comes before any limit
     os::release_free_memory();
     if (request_.wait.limit) {
@@ -191,17 +184,6 @@ class Relay {
                           left));
   }
 
-  void take_signals() {
-    signals_.async_wait(Descriptor::wait_read, [this](asio::error_code error) {
-      if (flock::cancelled(error)) return;
-      // One a turn: a storm of signals must not keep the end of the service from being seen.
-      signalfd_siginfo info{};
-      if (::read(signalfd_.get(), &info, sizeof info) == sizeof info)
-        handle(static_cast<int>(info.ssi_signo));
-      take_signals();
-    });
-  }
-
   void handle(int number) {
     if (number == SIGIO) {
       if (begun_) look_at_pidfile(kLooks);
@@ -279,9 +261,8 @@ class Relay {
   bool told_that_unknown_ = false;
   RelayResult result_;
 
-  const os::Fd signalfd_;
   asio::io_context io_{1};
-  Descriptor signals_;
+  os::TakenSignals signals_;
   os::Timer limit_;
   os::Timer look_again_;
   std::optional<os::FileId> file_;  ///< the lock file of the generation that is waited for

@@ -278,10 +278,11 @@ class Reload {
     if (!both_.next() || !next().signal(c_.dialect.graceful))
       signal_all(generation, c_.dialect.graceful);
     // A worker under load is not seen to serve at each look.
-    const bool serves =
-        served_ || std::any_of(generation.begin(), generation.end(), [](const auto& process) {
-          return look_whether_serving(process.pid()) == Serving::yes;
-        });
+    const pid_t master = c_.dialect.keeps_sockets && both_.next() ? next().pid() : 0;
+    const auto serving = [master](const os::Process& process) {
+      return look_whether_serving(process.pid(), master) == Serving::yes;
+    };
+    const bool serves = served_ || std::any_of(generation.begin(), generation.end(), serving);
     const auto gone = [&] { return none_lives(generation); };
     if (!co_await until(gone, in(serves ? c_.options.drain_timeout : kStopOfBroken))) {
       signal_all(generation, SIGKILL);

@@ -1,5 +1,6 @@
 #include "lib/herd/status.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include "lib/flock/inspect.h"
@@ -9,6 +10,12 @@
 namespace drover::herd {
 
 using control::Json;
+
+std::string describe(Service& service) {
+  const Master current = service.current();
+  return fmt::format("Serving: {}, master {}", service.dialect().name,
+                     current ? current->pid() : 0);
+}
 
 Json generations_of(Service& service) {
   Json list = Json::array();

@@ -1,4 +1,5 @@
-// What drover-ctl shows of a herd at this moment: lib/control/protocol.h.
+// What is shown of a herd at this moment, by drover-ctl (lib/control/protocol.h) and by its
+// supervisor.
 #pragma once
 
 #include <string>
@@ -8,6 +9,8 @@
 
 namespace drover::herd {
 
+/// For people, in a line: "Serving: unicorn, master 812".
+std::string describe(Service& service);
 /// The masters, oldest first, with their role and their workers.
 control::Json generations_of(Service& service);
 /// The pids that hold the lock.

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "lib/herd/generation.h"
 #include "lib/herd/pace.h"
 #include "lib/os/error.h"
@@ -38,7 +40,7 @@ void pass(const os::Process& process, int number, std::string_view role, const V
 void Stop::ask(int number) {
   number_ = number;
   told_.clear();
-  tell();
+  attempt([this] { tell(); });
 }
 
 /// Also one that has executed itself since: a signal on the way there may be lost.
@@ -48,6 +50,15 @@ bool Stop::is_new(pid_t pid) {
   if (image == before || (image.empty() && before != "not told")) return false;
   before = std::move(image);
   return true;
+}
+
+/// What fails now, as without a descriptor for a look at /proc, may succeed in a moment.
+void Stop::attempt(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    if (!std::exchange(warned_, true)) voice_.warning(error.what());
+  }
 }
 
 void Stop::tell() {
@@ -66,14 +77,14 @@ void Stop::tell() {
 asio::awaitable<void> Stop::enforced(std::function<bool()> gone, std::chrono::nanoseconds limit) {
   const auto obeyed = [&] {
     if (gone()) return true;
-    tell();
+    attempt([this] { tell(); });
     return false;
   };
   if (co_await until(obeyed, in(limit))) co_return;
   voice_.warning(fmt::format("not stopped in {} s: killing what is left", seconds(limit)));
   const auto killed = [&] {
     if (gone()) return true;
-    service_.kill();
+    attempt([this] { service_.kill(); });
     return false;
   };
   co_await until(killed, std::nullopt);

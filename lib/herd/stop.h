@@ -28,12 +28,14 @@ class Stop {
   asio::awaitable<void> enforced(std::function<bool()> gone, std::chrono::nanoseconds limit);
 
  private:
+  void attempt(const std::function<void()>& action);
   void tell();
   bool is_new(pid_t pid);
 
   Service& service_;
   const Voice& voice_;
   std::optional<int> number_;
+  bool warned_ = false;
   std::map<pid_t, std::string> told_;  ///< and the image that each of them was executing
 };
 

@@ -13,8 +13,8 @@ from conftest import needs
 from support.flocks import IN_SANITIZER_BUILD, as_nobody, command_name, woken
 from support.herds import Herd
 from support.prefork import Prefork
-from support.processes import alive, children, descendants, eventually, holders
-from support.servers import READY, Gunicorn, can_bind, living_children
+from support.processes import alive, children, descendants, eventually, holders, in_flock
+from support.servers import READY, Gunicorn, Nginx, can_bind, living_children
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def test_nothing_grows_and_nothing_wakes(server):
 def test_no_descriptor_is_left(server):
     """A reload that cannot be done for want of descriptors fails, and is done when there are some."""
     herd = start(server, "--check", "true", "--probe", "exec:true", "--ready-timeout", "2s")
+    eventually(lambda: in_flock(herd.pid), "the herd to watch the lock")
     count = descriptors(herd.pid)
     number = 0
     for more in range(8):
@@ -89,6 +90,23 @@ def test_no_descriptor_is_left(server):
     assert verdict == "done", line
     eventually(lambda: len(holders(server.lock)) == 3, f"one generation\n{herd.said()}")
     stopped(server, herd)
+
+
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="a sanitizer looks at memory by way of a pipe")
+def test_stop_without_a_descriptor(processes):
+    """Orphans that cannot be looked for are stopped as soon as they can be."""
+    needs("nginx")
+    nginx = Nginx(processes)
+    herd = start(nginx, command=("nginx", "-c", nginx.folder / "nginx.conf"))
+    os.kill(nginx.master(), signal.SIGKILL)
+    herd.await_words("no master lives; processes that still hold")
+    eventually(lambda: in_flock(herd.pid), "the herd to watch the lock")
+    limit_descriptors(herd.pid, 0)
+    herd.send(signal.SIGTERM)
+    herd.await_words("cannot list processes")
+    limit_descriptors(herd.pid, 1024)
+    stopped(nginx, herd)
+
 
 
 def test_dispositions_are_handed_on(server, folder):
