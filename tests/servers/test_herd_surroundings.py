@@ -108,7 +108,6 @@ def test_stop_without_a_descriptor(processes):
     stopped(nginx, herd)
 
 
-
 def test_dispositions_are_handed_on(server, folder):
     """The herd's own care for SIGPIPE is not the server's."""
     herd = server.processes.start(
