@@ -64,7 +64,7 @@ run_ctest() { # BUILD
 run_pytest() { # FOLDER BUILD
   say "tests/$1 on $2"
   DROVER_BUILD="$PWD/build/$2" /usr/bin/python3 -m pytest -c tests/pytest.ini \
-    -n "$((jobs * 2))" "tests/$1"
+    -n "$((jobs * 4))" "tests/$1"
 }
 
 stage() {
