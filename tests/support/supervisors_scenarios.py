@@ -22,9 +22,11 @@ from support.supervisors import Background, Clients
 
 
 def up(service, release="1"):
-    """Boots and waits until the main process waits for the server. Returns its pid."""
+    """Boots and waits until the main process waits for the server and its two workers. Returns the
+    main process's pid."""
     service.boot()
     service.site.serving(release)
+    service.site.eventually(lambda: len(holders(service.site.lock)) == 3, "both workers")
     return waiting(service)
 
 
