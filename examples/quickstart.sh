@@ -78,7 +78,7 @@ build_programs() {
   SECONDS=0
   {
     cmake -S "$root" --preset release -B "$build" -DDROVER_TESTS=OFF &&
-      cmake --build "$build"
+      cmake --build "$build" --target drover-hold drover-wait drover-ls prefork
   } >"$build/build.log" 2>&1 || fail 'the build failed' "$build/build.log"
   PATH=$build/tools:$build/examples/prefork:$PATH
   say '' "done in $SECONDS s"
