@@ -1,11 +1,11 @@
 #!/bin/bash
 # Shows drover's main job on a fresh Debian 12: installs what the build needs, builds, starts the embedded
 # server, reloads it under load, kills it, and shows how fast its end was noticed.
-# Leaves nothing behind but the packages and the folder build/quickstart.
+# Leaves nothing behind but the packages and the folder build/release.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-build=$root/build/quickstart
+build=$root/build/release
 packages=(g++ cmake ninja-build libfmt-dev libcli11-dev libasio-dev nlohmann-json3-dev libtomlplusplus-dev
   zlib1g-dev scdoc wrk curl)
 folder='' waiter='' poller='' load=''
@@ -77,7 +77,7 @@ build_programs() {
   say build 'the programs and the embedded server, a minute or two ...'
   SECONDS=0
   {
-    cmake -S "$root" --preset release -B "$build" -DDROVER_TESTS=OFF &&
+    cmake -S "$root" --preset release &&
       cmake --build "$build" --target drover-hold drover-wait drover-ls prefork
   } >"$build/build.log" 2>&1 || fail 'the build failed' "$build/build.log"
   PATH=$build/tools:$build/examples/prefork:$PATH
