@@ -12,6 +12,7 @@
 #include <csignal>
 #include <set>
 
+#include "lib/herd/pace.h"
 #include "lib/os/error.h"
 #include "lib/os/procfs.h"
 #include "tests/unit/catch.h"
@@ -65,6 +66,20 @@ void wait_for_all_taken(Output& output) {
   asio::co_spawn(io, output.catch_up(kGenerous), asio::detached);
   io.run();
   REQUIRE(output.caught_up());
+}
+
+/// What it has passed on is noted by now: nobody will pass it on again.
+void wait_until_at_rest(pid_t pid) {
+  bool at_rest = false;
+  const auto sleeps = [pid] {
+    const auto stat = os::read_stat(pid);
+    return stat && stat->state == 'S';
+  };
+  asio::io_context io(1);
+  asio::co_spawn(io, until(sleeps, in(kGenerous)),
+                 [&](const std::exception_ptr&, bool yes) { at_rest = yes; });
+  io.run();
+  REQUIRE(at_rest);
 }
 
 void reap(pid_t pid) { ::waitpid(pid, nullptr, 0); }
@@ -216,6 +231,7 @@ TEST_CASE("a new herd replaces the process of the old one, and has what it kept"
   const auto server = launch(killed, "", "before\n");
   CHECK(first.err.read(7) == "before\n");
   const pid_t old = killed.pid();
+  wait_until_at_rest(old);
   { const Output gone = std::move(killed); }
   const Sinks second;
   Output output = Output::adopt(server->pid(), second);
