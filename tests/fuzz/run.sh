@@ -8,7 +8,8 @@ cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz >/dev/null
 work=$(mktemp -d)
 trap 'rm -rf "$work" /dev/shm/drover-fuzz.*' EXIT
-for target in environment env_file wrapper version_file rvm_environment recorded_diff control_request; do
+for target in environment env_file wrapper version_file rvm_environment recorded_diff control_request \
+  pidfile notify_message probe; do
   mkdir "$work/$target"
   echo "== $target: $runs runs"
   build/fuzz/tests/fuzz/fuzz_$target -runs="$runs" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
