@@ -8,7 +8,7 @@ import pytest
 
 from conftest import needs
 from support.flocks import (  # noqa: F401
-    as_nobody, complains, end, finish, hold, start_holder, start_waiter, still_blocked, wait,
+    as_nobody, complains, end, finish, follows, hold, start_holder, start_waiter, still_blocked, wait,
 )
 from support.processes import eventually, holders, in_flock
 
@@ -89,7 +89,7 @@ def test_replaced_while_waited_for_follows_the_new_file(hold, wait, lock, option
     lock.unlink()
     new = hold(lock)
     end(old)
-    assert still_blocked(waiter)
+    assert follows(waiter, lock)
     end(new)
     code, _, err = finish(waiter)
     assert code == 0
@@ -103,7 +103,7 @@ def test_replaced_by_rename_follows_the_new_file(hold, wait, folder, lock):
     new = hold(folder / "b.lock")
     os.rename(folder / "b.lock", lock)
     end(old)
-    assert still_blocked(waiter)
+    assert follows(waiter, lock)
     end(new)
     assert finish(waiter)[0] == 0
 
@@ -135,7 +135,7 @@ def test_replaced_many_times(hold, wait, lock):
         successor = hold(lock)
         end(holder)
         holder = successor
-        assert still_blocked(waiter)
+        assert follows(waiter, lock)
     end(holder)
     assert finish(waiter)[0] == 0
 

@@ -151,6 +151,20 @@ def still_blocked(waiter):
     return alive(waiter.pid)
 
 
+def follows(waiter, path):
+    """True when it waits for the file that the path names now; false when it has ended. A holder's lock
+    may outlive it for a moment, while somebody looks at its descriptors."""
+    inode = os.stat(path).st_ino
+
+    def waits():
+        with open("/proc/locks") as locks:
+            blocked = [line.split()[5:7] for line in locks if " -> " in line]
+        return any(int(pid) == waiter.pid and file.endswith(f":{inode}") for pid, file in blocked)
+
+    eventually(lambda: waits() or not alive(waiter.pid), "the waiter to follow or end")
+    return alive(waiter.pid)
+
+
 @pytest.fixture
 def hold(start):
     """hold(LOCK, OPTION...): see start_holder."""
