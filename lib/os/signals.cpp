@@ -94,32 +94,37 @@ Fd open_signalfd(const sigset_t& set) {
 
 Interrupter::Interrupter(Deadline deadline) {
   if (!deadline) return;
+  // First: nothing else keeps the signal from ending the process.
+  struct sigaction action {};
+  action.sa_handler = [](int) {};  // no SA_RESTART: interrupting is all it is for
+  if (::sigaction(SIGALRM, &action, &previous_action_) != 0) throw Error(errno, "set a timer");
+  const sigset_t alarm = signal_set({SIGALRM});
+  ::pthread_sigmask(SIG_UNBLOCK, &alarm, &previous_mask_);
+
   sigevent event{};
   event.sigev_notify = SIGEV_THREAD_ID;
   event.sigev_signo = SIGALRM;
   event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
-  if (::timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0) throw Error(errno, "set a timer");
-  armed_ = true;
-
-  struct sigaction action {};
-  action.sa_handler = [](int) {};  // no SA_RESTART: interrupting is all it is for
-  ::sigaction(SIGALRM, &action, &previous_action_);
-  const sigset_t alarm = signal_set({SIGALRM});
-  ::pthread_sigmask(SIG_UNBLOCK, &alarm, &previous_mask_);
-
   const auto left = *deadline - std::chrono::steady_clock::now();
   const long long ns =
       std::max(1LL, static_cast<long long>(std::chrono::nanoseconds(left).count()));
   itimerspec spec{};
   spec.it_value = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
   spec.it_interval = {0, 10'000'000};
-  ::timer_settime(timer_, 0, &spec, nullptr);
+  armed_ = ::timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
+  if (armed_ && ::timer_settime(timer_, 0, &spec, nullptr) == 0) return;
+  const int err = errno;
+  disarm();
+  throw Error(err, "set a timer");
 }
 
 Interrupter::~Interrupter() {
-  if (!armed_) return;
-  // A SIGALRM that is already pending reaches the empty handler when this call returns.
-  ::timer_delete(timer_);
+  if (armed_) disarm();
+}
+
+void Interrupter::disarm() noexcept {
+  if (armed_ && ::timer_delete(timer_) != 0) return;  // its signals find the empty handler
+  // A SIGALRM that is already pending reaches that handler when this call returns.
   ::pthread_sigmask(SIG_SETMASK, &previous_mask_, nullptr);
   ::sigaction(SIGALRM, &previous_action_, nullptr);
 }

@@ -62,6 +62,7 @@ Fd open_signalfd(const sigset_t& set);
 /// While it lives, the calling thread's blocking system calls fail with EINTR from `deadline` on,
 /// again and again every 10 ms, so that the race between the timer and the call cannot be lost.
 /// Without a deadline it does nothing. Takes SIGALRM for the whole process: at most one at a time.
+/// Throws Error when the system refuses: nobody shall block for ever instead.
 class Interrupter {
  public:
   explicit Interrupter(Deadline deadline);
@@ -70,6 +71,8 @@ class Interrupter {
   Interrupter& operator=(const Interrupter&) = delete;
 
  private:
+  void disarm() noexcept;
+
   bool armed_ = false;
   timer_t timer_{};
   struct sigaction previous_action_ {};
