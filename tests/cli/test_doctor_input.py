@@ -2,13 +2,12 @@
 
 import json
 import os
-import pathlib
 import signal
 
 import pytest
 
 from support.flocks import command_name, complains
-from support.processes import children, eventually
+from support.processes import alive, children, eventually
 
 
 def doctor(run, *words, **options):
@@ -166,5 +165,5 @@ def test_interrupted(start, folder, number):
     (command,) = [pid for pid in children(process.pid) if command_name(pid) == "sh"]
     process.send_signal(number)
     assert process.wait(20) == 128 + number
-    assert not pathlib.Path(f"/proc/{command}").exists()
+    assert not alive(command)
     assert nothing_is_left(folder, "began")
