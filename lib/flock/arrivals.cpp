@@ -16,8 +16,11 @@
 namespace drover::flock {
 namespace {
 
-constexpr uint32_t kEvents = IN_CREATE | IN_MOVED_TO | IN_OPEN | IN_ATTRIB | IN_CLOSE_NOWRITE |
-                             IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF;
+// IN_DELETE and IN_MOVED_FROM, as the file is to be closed then: while it is open, a removed folder
+// stays in the kernel, and there is no IN_DELETE_SELF.
+constexpr uint32_t kEvents = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_OPEN |
+                             IN_ATTRIB | IN_CLOSE_NOWRITE | IN_CLOSE_WRITE | IN_DELETE_SELF |
+                             IN_MOVE_SELF;
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr int kLooks = 5;
 

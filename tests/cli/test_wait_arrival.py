@@ -10,7 +10,7 @@ import pytest
 
 from conftest import needs
 from support.flocks import (  # noqa: F401
-    complains, end, finish, hold, start_holder, still_blocked, watches_folder, wait,
+    complains, end, finish, hold, start_holder, still_blocked, watches_folder, wait, woken,
 )
 from support.processes import eventually, in_flock
 
@@ -200,6 +200,20 @@ def test_others_at_the_file_are_no_holder(await_first, run, folder):
         assert run("drover-ls", "-q", lock).returncode == 1
     assert waiter.poll() is None
     shutil.rmtree(inner)  # ends it, after it has taken note of all of that
+    code, _, err = finish(waiter)
+    assert code == 66
+    assert complains(err, "drover-wait", str(lock), "folder was removed")
+
+
+def test_folder_that_goes_with_a_file_nobody_held(await_first, folder):
+    """An open file keeps the folder it was in: its end is told once the waiter lets go of the file."""
+    inner = folder / "inner"
+    inner.mkdir()
+    lock = inner / "a.lock"
+    lock.touch(0o600)
+    waiter = await_first(lock)
+    assert not woken([waiter], 0.1)  # it has the file open, and no further look at it is due
+    shutil.rmtree(inner)
     code, _, err = finish(waiter)
     assert code == 66
     assert complains(err, "drover-wait", str(lock), "folder was removed")
