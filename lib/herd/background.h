@@ -1,4 +1,4 @@
-// Work that goes on by itself beside everything else.
+// What a program's event loop does: the work that it lives for, and work that goes on beside it.
 #pragma once
 
 #include <asio/awaitable.hpp>
@@ -10,6 +10,17 @@
 #include "lib/herd/voice.h"
 
 namespace drover::herd {
+
+/// Blocks until the work is done, whatever else goes on. Throws what it throws.
+inline void run_until_done(asio::io_context& io, asio::awaitable<void> work) {
+  std::exception_ptr failure;
+  asio::co_spawn(io, std::move(work), [&](const std::exception_ptr& error) {
+    failure = error;
+    io.stop();
+  });
+  io.run();
+  if (failure) std::rethrow_exception(failure);
+}
 
 /// Begins with the loop's next turn. What it throws is a warning.
 inline void in_background(asio::io_context& io, const Voice& voice, asio::awaitable<void> work) {

@@ -5,13 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <asio/co_spawn.hpp>
 #include <cerrno>
 #include <utility>
 
 #include "lib/flock/holders.h"
 #include "lib/flock/lock_file.h"
 #include "lib/flock/pidfile.h"
+#include "lib/herd/background.h"
 #include "lib/herd/launch.h"
 #include "lib/herd/lock_check.h"
 #include "lib/herd/release_check.h"
@@ -43,14 +43,9 @@ class Checkup {
     own_.path = request.pidfile + ".lock";
     children_.on_other([this](pid_t pid, os::ExitStatus status) { run_.reaped(pid, status); });
   }
+
   CheckupReport run() {
-    std::exception_ptr failure;
-    asio::co_spawn(io_, life(), [&](const std::exception_ptr& error) {
-      failure = error;
-      io_.stop();
-    });
-    io_.run();
-    if (failure) std::rethrow_exception(failure);
+    run_until_done(io_, life());
     return std::move(report_);
   }
 

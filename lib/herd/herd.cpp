@@ -4,7 +4,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <asio/co_spawn.hpp>
 #include <cerrno>
 #include <utility>
 
@@ -75,13 +74,7 @@ class Herd {
   Herd& operator=(const Herd&) = delete;
 
   HerdResult run() {
-    std::exception_ptr failure;
-    asio::co_spawn(io_, life(), [&](const std::exception_ptr& error) {
-      failure = error;
-      io_.stop();
-    });
-    io_.run();
-    if (failure) std::rethrow_exception(failure);
+    run_until_done(io_, life());
     if (desk_) {
       desk_->ended(result_.end == End::stopped);
       io_.restart();

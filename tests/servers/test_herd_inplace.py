@@ -8,7 +8,7 @@ import pytest
 
 from conftest import needs
 from support.herds import Herd
-from support.inplace import Haproxy, PhpFpm, Uwsgi
+from support.inplace import HAPROXY, PHP_FPM, Haproxy, PhpFpm, Uwsgi
 from support.processes import alive, eventually, holders
 from support.servers import READY, Load, Puma, Waiter, can_bind, free_port, living_children
 
@@ -20,16 +20,7 @@ class HaproxyHerd(Haproxy):
     keeps_lock = True
     check = "haproxy -c -f haproxy.cfg"
     mode = "-W"
-    CONFIG = """
-global
-    pidfile {folder}/haproxy.pid
-defaults
-    mode http
-    timeout client 10s
-frontend all
-    bind 127.0.0.1:{port}
-    http-request return status 200 content-type text/plain string "release RELEASE"
-"""
+    CONFIG = HAPROXY.replace("status 200", 'status 200 content-type text/plain string "release RELEASE"')
 
     def command(self):
         return ("haproxy", self.mode, "-f", self.folder / "haproxy.cfg")
@@ -52,19 +43,11 @@ class PhpFpmHerd(PhpFpm):
 
     keeps_lock = True
     check = "php-fpm8.2 --test --fpm-config php-fpm.conf"
-    CONFIG = """
-[global]
-pid = {folder}/php-fpm.pid
-error_log = /dev/stderr
-process_control_timeout = 20s
-[www]
-listen = 127.0.0.1:{fpm_port}
-user = nobody
-group = nogroup
-pm = static
-pm.max_children = 2
-env[RELEASE] = RELEASE
-"""
+    CONFIG = (
+        PHP_FPM.replace("{port}", "{fpm_port}")
+        .replace("{folder}/php-fpm.log", "/dev/stderr\nprocess_control_timeout = 20s")
+        + "env[RELEASE] = RELEASE\n"
+    )
     FRONT = """
 daemon off;
 master_process off;

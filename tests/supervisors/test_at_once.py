@@ -85,9 +85,7 @@ def linger(site):
 def stop_loses_no_request(service, gate):
     site = service.site
     held_up, boot = boot_until(service, gate)
-    site.hold_up("slow")
-    request = Background(site.get, "/slow")
-    slow = site.held_up("slow")
+    request, slow = site.slow_request()
     before = len(holders(site.lock))
     stop = Background(service.stop)
     site.eventually(service.stopping, "the supervisor to know")
@@ -148,9 +146,7 @@ def test_finish_gives_up_on_what_cannot_be_ended(service):
     service.boot()
     site.serving()
     main = waiting(service)
-    site.hold_up("slow")
-    request = Background(site.get, "/slow")
-    writer = site.held_up("slow")
+    request, writer = site.slow_request()
     service.stop()
     assert not alive(main)
     assert "this cannot be ended" in site.log()

@@ -69,9 +69,7 @@ def test_reload_and_stop(container):
 def test_stop_answers_the_request_in_flight(container):
     """H45: TERM becomes QUIT."""
     site = up(container)
-    site.hold_up("slow")
-    request = Background(site.get, "/slow")
-    writer = site.held_up("slow")
+    request, writer = site.slow_request()
     stop = Background(container.stop)
     site.eventually(lambda: "passed SIGQUIT" in site.log(), "the stop to reach the server")
     site.let_go("slow", writer)

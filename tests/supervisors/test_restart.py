@@ -6,7 +6,7 @@ import pytest
 
 from conftest import needs
 from support.processes import holders
-from support.supervisors import EXAMPLES, Background, Site
+from support.supervisors import EXAMPLES, Site
 from support.supervisors_scenarios import nothing_left, up
 from test_runit import Runit
 from test_s6 import S6
@@ -38,9 +38,7 @@ def test_restart_of_a_server_that_does_not_obey(service, run):
     service.impatient()
     up(service)
     held = holders(site.lock)
-    site.hold_up("slow")
-    request = Background(site.get, "/slow")
-    writer = site.held_up("slow")
+    request, writer = site.slow_request()
     done = run("sh", "-c", command(site), timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     with pytest.raises(OSError):

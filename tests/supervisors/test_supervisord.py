@@ -6,7 +6,7 @@ import pytest
 
 from conftest import needs
 from support.processes import eventually, holders
-from support.supervisors import INIT, Background, Site
+from support.supervisors import INIT, Site
 from support.supervisors_scenarios import HeldByTheSupervisor, Scenarios, nothing_left, up
 
 try:
@@ -109,9 +109,7 @@ class TestSupervisord(Scenarios, HeldByTheSupervisor):
         service.impatient()
         up(service)
         master = service.site.serving()
-        service.site.hold_up("slow")
-        request = Background(service.site.get, "/slow")
-        writer = service.site.held_up("slow")
+        request, writer = service.site.slow_request()
         service.stop()
         assert not nothing_left(service)
         service.site.let_go("slow", writer)

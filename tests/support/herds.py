@@ -1,10 +1,9 @@
 """A drover-herd over a real server, and what it says."""
 
-import pathlib
 import re
 import signal
 
-from support.processes import alive, eventually
+from support.processes import alive, eventually, has_pidfd_of
 from support.servers import READY
 
 
@@ -50,13 +49,7 @@ class Herd:
 
     def knows(self, pid):
         """Whether it has a pidfd of the process."""
-        for file in pathlib.Path(f"/proc/{self.pid}/fdinfo").iterdir():
-            try:
-                if f"\nPid:\t{pid}\n" in file.read_text():
-                    return True
-            except FileNotFoundError:  # closed meanwhile
-                pass
-        return False
+        return has_pidfd_of(self.pid, pid)
 
     def running(self):
         return self.process.poll() is None

@@ -151,6 +151,18 @@ def next_timer(pid):
     return min(moment for moment in moments if moment != 0)
 
 
+def has_pidfd_of(pid, other):
+    """Whether the process `pid` has a pidfd of the other one."""
+    for name in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            with open(f"/proc/{pid}/fdinfo/{name}") as file:
+                if f"\nPid:\t{other}\n" in file.read():
+                    return True
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return False
+
+
 def holders(path):
     """The pids that hold a flock on the file, by their fdinfo: independent of drover's own code."""
     found = set()

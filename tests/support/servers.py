@@ -16,6 +16,7 @@ from support.processes import (
     children,
     descendants,
     eventually,
+    has_pidfd_of,
     in_flock,
     stat,
 )
@@ -301,13 +302,7 @@ class Waiter:
 
     def knows(self, pid):
         """Whether a relay has a pidfd of the process: it has verified it."""
-        for file in pathlib.Path(f"/proc/{self.process.pid}/fdinfo").iterdir():
-            try:
-                if f"\nPid:\t{pid}\n" in file.read_text():
-                    return True
-            except FileNotFoundError:  # closed meanwhile
-                pass
-        return False
+        return has_pidfd_of(self.process.pid, pid)
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -107,6 +107,13 @@ class Site:
                 raise
             return None
 
+    def slow_request(self):
+        """A request that a worker answers when it is let go ("slow"): a Background, and what let_go()
+        wants."""
+        self.hold_up("slow")
+        request = Background(self.get, "/slow")
+        return request, self.held_up("slow")
+
     def let_go(self, name, writer):
         (self.app / name).unlink()
         writer.close()

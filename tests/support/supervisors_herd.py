@@ -11,7 +11,7 @@ import types
 from support.processes import alive, eventually, holders
 from support.servers import READY, Load
 from support.supervisors import EXAMPLES, Background, Site
-from support.supervisors_scenarios import kill_all, nothing_left, up, waiting
+from support.supervisors_scenarios import StopsAndStarts, nothing_left, up, waiting
 
 
 def herd_site(folder, supervisor, edits=None):
@@ -57,7 +57,7 @@ def no_failure(load):
     assert done > 0 and failed == 0, words
 
 
-class HerdScenarios:
+class HerdScenarios(StopsAndStarts):
     def test_one_pid_over_three_reloads_under_load(self, service):
         """H44: no request fails, each generation goes, the supervisor sees one process."""
         site = service.site
@@ -89,56 +89,19 @@ class HerdScenarios:
         assert site.get()[1] == "2"
         assert service.main_pid() == main
 
-    def test_stop_answers_the_request_in_flight(self, service):
-        site = service.site
-        up(service)
-        site.hold_up("slow")
-        request = Background(site.get, "/slow")
-        writer = site.held_up("slow")
-        stop = Background(service.stop)
-        site.eventually(lambda: "passed SIGQUIT" in site.log(), "the stop to reach the server")
-        assert stop.is_alive()
-        site.let_go("slow", writer)
-        assert request.join()
-        stop.join()
-        assert nothing_left(service)
-        assert service.main_pid() is None
-
     def test_stop_ends_a_server_that_does_not_obey(self, service):
         """Within drover-herd's limit, which is shorter than the supervisor's; no orphan is left."""
         site = service.site
         service.impatient_herd()
         up(service)
         everybody = holders(site.lock)
-        site.hold_up("slow")
-        request = Background(site.get, "/slow")
-        writer = site.held_up("slow")
+        request, writer = site.slow_request()
         service.stop()
         assert "not stopped in 1 s: killing what is left" in site.log()
         assert nothing_left(service)
         assert not any(alive(pid) for pid in everybody)
         request.failed()
         writer.close()
-
-    def test_starts_again_after_a_stop(self, service):
-        site = service.site
-        main = up(service)
-        service.stop()
-        assert nothing_left(service)
-        site.release("2")
-        service.start()
-        site.serving("2")
-        assert waiting(service) != main
-
-    def test_killed_server_is_respawned(self, service):
-        """S9: every process of the server is killed at once."""
-        site = service.site
-        main = up(service)
-        site.release("2")
-        kill_all(holders(site.lock))
-        site.eventually(lambda: not alive(main), "drover-herd to end")
-        site.serving("2")
-        assert waiting(service) != main
 
     def test_server_outlives_its_herd(self, service):
         """H37: the next drover-herd takes it over, reloads it and stops it; no request fails."""
@@ -189,9 +152,7 @@ class FinishEndsIt:
         service.impatient()
         up(service)
         everybody = holders(site.lock)
-        site.hold_up("slow")
-        request = Background(site.get, "/slow")
-        writer = site.held_up("slow")
+        request, writer = site.slow_request()
         service.stop()
         eventually(lambda: nothing_left(service), "the server to go")
         assert not any(alive(pid) for pid in everybody)

@@ -50,42 +50,13 @@ def nothing_left(service):
     return holders(service.site.lock) == set() and service.site.refused()
 
 
-class Scenarios:
-    def test_one_main_process_over_three_reloads(self, service):
-        """S2: no request fails, each old master goes, the supervisor sees one process."""
-        site = service.site
-        main = up(service)
-        masters = [site.serving()]
-        with Clients(site) as clients:
-            for release in ("2", "3", "4"):
-                old = holders(site.lock)
-                site.release(release)
-                service.reload()
-                masters.append(site.serving(release))
-                site.eventually(lambda: not any(alive(pid) for pid in old), "the old master's end")
-                assert service.main_pid() == main and in_flock(main)
-        assert clients.failures == []
-        assert clients.answered > 0
-        assert len(set(masters)) == 4
-
-    def test_reload_of_a_broken_release_changes_nothing(self, service):
-        site = service.site
-        main = up(service)
-        master = site.serving()
-        site.break_release()
-        service.reload()
-        site.eventually(lambda: "this release is broken" in site.log(), "the reload to fail")
-        site.mend_release()
-        site.eventually(lambda: "reaped #<Process::Status" in site.log(), "the old master to see it")
-        assert site.serving() == master
-        assert service.main_pid() == main and in_flock(main)
+class StopsAndStarts:
+    """Whichever program is the main process."""
 
     def test_stop_answers_the_request_in_flight(self, service):
         site = service.site
         up(service)
-        site.hold_up("slow")
-        request = Background(site.get, "/slow")
-        writer = site.held_up("slow")
+        request, writer = site.slow_request()
         stop = Background(service.stop)
         site.eventually(lambda: "passed SIGQUIT" in site.log(), "the stop to reach the server")
         assert stop.is_alive()
@@ -115,15 +86,44 @@ class Scenarios:
         site.serving("2")
         assert waiting(service) != main
 
+
+class Scenarios(StopsAndStarts):
+    def test_one_main_process_over_three_reloads(self, service):
+        """S2: no request fails, each old master goes, the supervisor sees one process."""
+        site = service.site
+        main = up(service)
+        masters = [site.serving()]
+        with Clients(site) as clients:
+            for release in ("2", "3", "4"):
+                old = holders(site.lock)
+                site.release(release)
+                service.reload()
+                masters.append(site.serving(release))
+                site.eventually(lambda: not any(alive(pid) for pid in old), "the old master's end")
+                assert service.main_pid() == main and in_flock(main)
+        assert clients.failures == []
+        assert clients.answered > 0
+        assert len(set(masters)) == 4
+
+    def test_reload_of_a_broken_release_changes_nothing(self, service):
+        site = service.site
+        main = up(service)
+        master = site.serving()
+        site.break_release()
+        service.reload()
+        site.eventually(lambda: "this release is broken" in site.log(), "the reload to fail")
+        site.mend_release()
+        site.eventually(lambda: "reaped #<Process::Status" in site.log(), "the old master to see it")
+        assert site.serving() == master
+        assert service.main_pid() == main and in_flock(main)
+
     def test_killed_master_is_replaced_after_its_last_worker(self, service):
         """S7: not while a worker answers a request still, and then once."""
         site = service.site
         main = up(service)
         held = holders(site.lock)
         (master,) = (pid for pid in held if parent(pid) not in held)
-        site.hold_up("slow")
-        request = Background(site.get, "/slow")
-        writer = site.held_up("slow")
+        request, writer = site.slow_request()
         site.release("2")
         os.kill(master, signal.SIGKILL)
         site.eventually(lambda: "is gone; processes that still hold" in site.log(), "a word about it")
@@ -197,9 +197,7 @@ class StopIsTheEnd:
         site = service.site
         service.impatient()
         up(service)
-        site.hold_up("slow")
-        request = Background(site.get, "/slow")
-        writer = site.held_up("slow")
+        request, writer = site.slow_request()
         service.stop()
         assert nothing_left(service)
         with pytest.raises((OSError, http.client.HTTPException)):
