@@ -27,15 +27,20 @@ long long start_time(const os::ProcessStat& stat) {
   return os::boot_time() + static_cast<long long>(stat.start) / ::sysconf(_SC_CLK_TCK);
 }
 
+/// Whether the process was started after that moment. What is not known of it says nothing.
+bool started_after(pid_t pid, time_t written) {
+  std::optional<os::ProcessStat> stat;
+  if (os::proc_is_ours()) stat = os::read_stat(pid);
+  return stat && start_time(*stat) > written + kClockError;
+}
+
 /// Whether this process cannot be the one that wrote its number at `written`.
 bool is_stale(pid_t pid, time_t written) {
   const auto process = os::Process::open(pid);
   // Any other refusal (an old seccomp filter, no descriptor left) says nothing about the process.
   if (!process && errno == ESRCH) return true;
-  std::optional<os::ProcessStat> stat;
-  if (os::proc_is_ours()) stat = os::read_stat(pid);
-  if (process && !process->alive()) return true;
-  return stat && start_time(*stat) > written + kClockError;
+  const bool too_young = started_after(pid, written);
+  return too_young || (process && !process->alive());
 }
 
 }  // namespace
@@ -66,14 +71,16 @@ Pidfile read_pidfile(const std::string& path) {
   return {pid, {}};
 }
 
-std::optional<os::Process> possible_writer(const std::string& path) {
-  struct stat st {};
+std::optional<os::Process> named_process(const std::string& path) {
   const auto pid = read_pidfile(path).pid;
-  if (!pid || ::stat(path.c_str(), &st) != 0) return std::nullopt;
-  auto process = os::Process::open(*pid);
-  // Its start is looked up behind the pidfd: the number is this process's all the while.
-  if (!process || is_stale(*pid, st.st_mtime) || !process->alive()) return std::nullopt;
+  auto process = pid ? os::Process::open(*pid) : std::nullopt;
+  if (!process || !process->alive()) return std::nullopt;
   return process;
+}
+
+bool can_have_written(const os::Process& process, const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0 && !started_after(process.pid(), st.st_mtime);
 }
 
 std::optional<pid_t> remove_stale_pidfile(const std::string& path) {

@@ -25,10 +25,12 @@ struct Pidfile {
 /// content.
 Pidfile read_pidfile(const std::string& path);
 
-/// The process that it names, held fast, when it lives and can have written it: one that was
-/// started more than 2 s after the file was written cannot. No proof: whoever asks has to know more
-/// of it.
-std::optional<os::Process> possible_writer(const std::string& path);
+/// The process that it names, held fast, when it lives. No proof that it has written the file.
+std::optional<os::Process> named_process(const std::string& path);
+
+/// Whether the process was there when the file was written, give or take 2 s. After the clock was
+/// set the answer may be wrong: files are dated by the clock, processes by the time since the boot.
+bool can_have_written(const os::Process& process, const std::string& path);
 
 /// Removes a pidfile that a service left when it was killed, for whoever knows that the service has
 /// ended: a server that finds it would refuse to start, for ever when the number has become another

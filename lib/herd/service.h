@@ -70,8 +70,8 @@ class Service {
   /// Without a pidfile: a holder that descends from no other becomes a master.
   bool recognize_holder();
   /// Nobody holds the lock, but a herd that kept it may have been killed. The process that the
-  /// pidfile names becomes a master when it can have written the file and its command line names
-  /// this server. False when there is none.
+  /// pidfile names becomes a master when its command line names this server, and its environment
+  /// this lock or it can have written the file. False when there is none.
   bool recognize_unlocked_master();
 
   /// The command was started as this child.

@@ -371,6 +371,23 @@ def test_killed_herd_is_followed_by_another(server):
     assert not holders(server.lock)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+@of(*FORGETFUL, "haproxy")
+def test_clock_was_set_before_another_herd_follows(server, hours):
+    """The pidfile looks older, or younger, than the process that wrote it."""
+    first = start_herd(server)
+    put_out(server, first, 1)
+    master = server.master()
+    first.process.kill()
+    first.result()
+    was = server.pidfile.stat().st_mtime
+    os.utime(server.pidfile, (was, was - hours * 3600))
+    second = start_herd(server)
+    assert f"took over the running server, master {master}" in second.said()
+    put_out(server, second, 2)
+    assert second.stop() == 0
+
+
 def test_adopted_server_that_is_killed(processes):
     """The lock is the second herd's, the server no process below it: its end is seen all the same."""
     server = make("puma", processes)
