@@ -37,6 +37,9 @@ struct Dialect {
   /// Its master says READY=1 before there is a worker, or also when the new configuration was
   /// refused: no evidence.
   bool ready_too_early = false;
+  /// The variable in which its master tells its next image what there is, with the number of
+  /// configurations that it has refused: "|type=m;pid=812;failedreloads=2|type=w;pid=813|".
+  std::string_view processes = {};
   /// The master keeps the listening sockets that it hands down to its workers.
   bool keeps_sockets = false;
   /// No descriptor that it inherited comes through its upgrade: the lock has to be kept for it.

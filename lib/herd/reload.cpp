@@ -171,6 +171,7 @@ class Reload {
     const bool ready = co_await until(
         [&] {
           successor_must_live();
+          if (both_.is_refused()) throw Failure{"the server refused its new configuration"};
           if (said_ready()) return true;
           const bool counted = readiness.look(both_.serving_processes());
           served_ = readiness.any_serves();

@@ -31,13 +31,6 @@ std::vector<std::string> words_of(pid_t pid) {
   return words;
 }
 
-/// Whether drover-herd or drover-hold started it with this lock, or what it descends from.
-bool was_given(const std::string& lock, pid_t pid) {
-  using namespace std::string_literals;
-  const std::string variables = '\0' + os::read_proc(fmt::format("/proc/{}/environ", pid));
-  return variables.find("\0DROVER_LOCK="s + lock + '\0') != std::string::npos;
-}
-
 /// When it was started; of two in one clock tick the lower number first.
 std::pair<unsigned long long, pid_t> age_of(const Master& master) {
   const auto stat = os::read_stat(master->pid());
@@ -208,8 +201,8 @@ bool Service::recognize_unlocked_master() {
   if (!process) return false;
   const Dialect* running = recognize(words_of(process->pid()));
   const bool is_server = running != nullptr && (dialect_ == running || recognizes_);
-  const bool is_ours =
-      was_given(lock_, process->pid()) || flock::can_have_written(*process, pidfile_);
+  const bool is_ours = os::variable_at_exec(process->pid(), "DROVER_LOCK") == lock_ ||
+                       flock::can_have_written(*process, pidfile_);
   // Looked up behind the pidfd: all of that was this process's.
   if (!is_server || !is_ours || !process->alive()) return false;
   masters_.add(std::move(*process));

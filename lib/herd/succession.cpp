@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "lib/flock/pidfile.h"
@@ -14,6 +16,8 @@
 
 namespace drover::herd {
 namespace {
+
+constexpr std::string_view kRefusals = ";failedreloads=";
 
 bool contains(const std::vector<pid_t>& pids, pid_t pid) {
   return std::find(pids.begin(), pids.end(), pid) != pids.end();
@@ -52,6 +56,7 @@ void Succession::begin(Master old, bool was_asked) {
 
 void Succession::before_asking() {
   image_ = image_of(old_->pid());
+  refusals_ = refusals_of(*old_);
   (void)has_reaped();
   if (dialect_.successor == Successor::same_program) next_ = old_;
 }
@@ -84,6 +89,18 @@ Succession::Sight Succession::look_for_another() {
 bool Succession::has_executed_itself() {
   const std::string now = image_of(old_->pid());
   return image_.empty() || (!now.empty() && now != image_);
+}
+
+/// See Dialect::processes; 0 where that is not told.
+int Succession::refusals_of(const os::Process& master) const {
+  if (dialect_.processes.empty()) return 0;
+  const std::string told = os::variable_at_exec(master.pid(), dialect_.processes);
+  const auto own = told.find("type=m;");
+  const auto count = told.find(kRefusals, own);
+  int refusals = 0;
+  if (own != std::string::npos && count < told.find('|', own))
+    std::from_chars(told.data() + count + kRefusals.size(), told.data() + told.size(), refusals);
+  return refusals;
 }
 
 /// The old master has lost a child that was no worker: a successor that ended between two looks.

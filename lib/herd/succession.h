@@ -59,6 +59,8 @@ class Succession {
   [[nodiscard]] bool is_named() const;
   /// And it has its workers again, and no successor.
   [[nodiscard]] bool is_put_back() const;
+  /// The server has refused its new configuration and goes on with the workers that it has.
+  [[nodiscard]] bool is_refused() const { return refusals_of(*next_) > refusals_; }
   /// Whether there is one process in both generations.
   [[nodiscard]] bool is_in_place() const { return dialect_.successor == Successor::in_place; }
 
@@ -66,6 +68,7 @@ class Succession {
   Sight look_for_another();
   bool has_executed_itself();
   bool has_reaped();
+  [[nodiscard]] int refusals_of(const os::Process& master) const;
   [[nodiscard]] std::vector<pid_t> candidates() const;
   [[nodiscard]] std::vector<os::Process> orphans() const;
 
@@ -83,6 +86,7 @@ class Succession {
   std::vector<pid_t> workers_seen_;
   std::optional<unsigned long long> faults_seen_;
   std::string image_;
+  int refusals_ = 0;  ///< the old master's
 };
 
 }  // namespace drover::herd

@@ -93,6 +93,14 @@ std::string read_proc(const std::string& path, size_t limit) {
   return text;
 }
 
+std::string variable_at_exec(pid_t pid, std::string_view name) {
+  const std::string variables = '\0' + read_proc(fmt::format("/proc/{}/environ", pid));
+  const std::string beginning = '\0' + fmt::format("{}=", name);
+  const auto at = variables.find(beginning);
+  if (at == std::string::npos) return {};
+  return variables.c_str() + at + beginning.size();  // up to the next NUL
+}
+
 bool proc_is_ours() noexcept {
   std::array<char, 16> target;
   const ssize_t size = ::readlink("/proc/self", target.data(), target.size());

@@ -43,6 +43,10 @@ std::optional<ProcessStat> read_stat(pid_t pid);
 /// Reads a file of /proc whole, at most `limit` bytes. Empty when it cannot be read.
 std::string read_proc(const std::string& path, size_t limit = 1 << 20);
 
+/// The value of the variable in the environment that the process's image was executed with,
+/// whatever it has done to it since. Empty without such a variable, and when that cannot be read.
+std::string variable_at_exec(pid_t pid, std::string_view name);
+
 /// Whether /proc shows the pid namespace of this process. Where it does not (a namespace that was
 /// made without a /proc of its own), and where there is none, no number out of it is one for
 /// kill(2) or pidfd_open(2), and no number of ours is one for /proc.

@@ -1,6 +1,7 @@
 #include "lib/os/procfs.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "tests/unit/catch.h"
 #include "tests/unit/support.h"
@@ -54,4 +55,14 @@ TEST_CASE("children are listed") {
 TEST_CASE("reading is bounded") {
   CHECK(os::read_proc("/proc/self/status", 10).size() == 10);
   CHECK(os::read_proc("/proc/no/such/file").empty());
+}
+
+TEST_CASE("a variable is found as it was given to the image") {
+  const std::string path = std::getenv("PATH");
+  REQUIRE(::setenv("PATH", "/nowhere", 1) == 0);
+  CHECK(os::variable_at_exec(::getpid(), "PATH") == path);
+  REQUIRE(::setenv("PATH", path.c_str(), 1) == 0);
+  CHECK(os::variable_at_exec(::getpid(), "PAT").empty());
+  CHECK(os::variable_at_exec(::getpid(), "ATH").empty());
+  CHECK(os::variable_at_exec(0, "PATH").empty());
 }
