@@ -300,6 +300,26 @@ def test_shared_and_at_once_beside_a_shared_holder(hold, run, folder, lock):
     end(holder)
 
 
+@pytest.mark.parametrize(
+    "magic, name", [(0x6969, "nfs"), (0xFF534D42, "cifs"), (0x01021997, "9p"), (0x65735546, "fuse")]
+)
+def test_file_system_whose_locks_may_not_be_seen_is_a_warning(run, folder, lock, magic, name):
+    needs("strace")
+    changed = magic.to_bytes(8, "little").hex()
+    inject = ("-e", "trace=fstatfs", "-e", f"inject=fstatfs:poke_exit=@arg2={changed}")
+    words = ("strace", "-qq", "-o", folder / "trace", *inject, "drover-hold", lock, "echo", "ran")
+    done = run(*words, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    reason = f"is on {name}, where a lock may not be seen by every process: put it under /run"
+    assert done.stderr == f"drover-hold: '{lock}' {reason}\n"
+
+
+def test_descriptor_is_told_when_asked_for(run, lock):
+    done = run("drover-hold", "-v", lock, "drover-hold", "-v", lock, "true")
+    line = f"drover-hold: '{lock}' is held on descriptor 1025"
+    assert done.stderr.splitlines() == [line, line + ", inherited"]
+
+
 @pytest.mark.parametrize("name", ["[a]", "[a,b]", "[]"])
 def test_brackets_in_a_name(start, run, folder, name):
     """CLI11 reads "[a,b]" as two values where it may."""

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import needs
 from support.flocks import as_nobody, end, finish, still_blocked, watches_folder
-from support.processes import alive, eventually, in_flock
+from support.processes import alive, eventually, in_flock, kernel_tells_exit_status
 from support.relays import Relay, Server, pidfile, relay, serve  # noqa: F401
 
 RELAYED = [
@@ -160,11 +160,6 @@ def reaped_at_once(start, folder, pidfile, *actions):
     script = '"$@" & wait'
     launcher = ("sh", "-c", script, "sh", "drover-hold", "--pidfile", pidfile)
     return Server(start, folder, "server", pidfile, *actions, launcher=launcher)
-
-
-def kernel_tells_exit_status():
-    release = open("/proc/sys/kernel/osrelease").read().split(".")
-    return (int(release[0]), int(release[1])) >= (6, 15)
 
 
 @pytest.mark.parametrize(

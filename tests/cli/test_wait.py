@@ -1,6 +1,7 @@
 """drover-wait: the plain wait for the last holder of one lock."""
 
 import signal
+import subprocess
 import time
 
 import pytest
@@ -9,7 +10,9 @@ from support.flocks import (  # noqa: F401
     IN_SANITIZER_BUILD, PYTHON, command_name, complains, end, finish, hold, holds, still_blocked, wait,
     watches_folder,
 )
-from support.processes import alive, context_switches, eventually, holders, in_flock, stat
+from support.processes import (
+    alive, context_switches, eventually, holders, in_flock, kernel_tells_exit_status, stat,
+)
 
 
 def test_returns_0_after_the_last_holder(hold, wait, lock):
@@ -18,6 +21,25 @@ def test_returns_0_after_the_last_holder(hold, wait, lock):
     waiter = wait(lock)
     end(holder)
     assert finish(waiter) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "command, number, ended",
+    [(("sleep", "1000"), signal.SIGKILL, "was killed by SIGKILL"),
+     (("sh", "-c", "trap 'exit 3' TERM; echo up; read -r line"), signal.SIGTERM, "exited with status 3")],
+)  # fmt: skip
+def test_end_of_the_first_holder_is_told_when_asked_for(start, wait, lock, command, number, ended):
+    """locks 55"""
+    if not kernel_tells_exit_status():
+        pytest.skip("only Linux 6.15 and later tell how a process ended")
+    holder = start("drover-hold", lock, *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    eventually(lambda: holder.pid in holders(lock), "the holder")
+    if number == signal.SIGTERM:
+        assert holder.stdout.readline() == "up\n"
+    waiter = wait("-v", lock)
+    holder.send_signal(number)
+    holder.wait()
+    assert finish(waiter) == (0, "", f"drover-wait: master {holder.pid} {ended}\n")
 
 
 def test_is_not_woken_by_holders_that_come_and_go(hold, wait, run, lock):

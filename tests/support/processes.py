@@ -151,6 +151,12 @@ def next_timer(pid):
     return min(moment for moment in moments if moment != 0)
 
 
+def kernel_tells_exit_status():
+    """Of a process that is nobody's child (PIDFD_INFO_EXIT)."""
+    release = open("/proc/sys/kernel/osrelease").read().split(".")
+    return (int(release[0]), int(release[1])) >= (6, 15)
+
+
 def has_pidfd_of(pid, other):
     """Whether the process `pid` has a pidfd of the other one."""
     for name in os.listdir(f"/proc/{pid}/fdinfo"):
