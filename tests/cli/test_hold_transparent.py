@@ -51,10 +51,14 @@ def test_low_descriptor_is_the_lowest(run, lock):
     assert environment_of(run, "drover-hold", "--fd", "low", lock)["DROVER_LOCK_FD"] == "3"
 
 
-def test_high_descriptor_survives_the_loop_of_unicorn(start, lock):
-    """It closes 3 to 1024 when it re-executes itself."""
-    program = "import os, signal; os.closerange(3, 1025); print('closed', flush=True); signal.pause()"
-    holder = start("drover-hold", lock, *PYTHON, "-c", program)
+@pytest.mark.parametrize(
+    "last", ["1025", "__import__('resource').getrlimit(__import__('resource').RLIMIT_NOFILE)[0]"],
+    ids=["unicorn", "up to the soft limit"],
+)  # fmt: skip
+def test_high_descriptor_survives_the_closing_of_descriptors(start, lock, last):
+    """unicorn closes 3 to 1024 when it re-executes itself, many daemons what their limit allows."""
+    program = f"import os, signal; os.closerange(3, {last}); print('closed', flush=True); signal.pause()"
+    holder = start("prlimit", "--nofile=1024:20000", "drover-hold", lock, *PYTHON, "-c", program)
     assert holder.stdout.readline() == "closed\n"
     assert lock_fds(holder.pid, lock) == [1025]
     end(holder)
