@@ -81,13 +81,17 @@ void launch_it(const StartContext& c) {
     c.voice.warning(warning);
 }
 
-/// Until the pidfile names a master; without one the command is the master.
+/// Without a pidfile the command is the master.
+void watch_command(Service& service) {
+  if (!service.pidfile().empty() || !service.masters().living().empty()) return;
+  if (auto process = os::Process::open(service.launcher()))
+    service.masters().add(std::move(*process));
+}
+
+/// Until the pidfile names a master.
 asio::awaitable<bool> booted(const StartContext& c) {
-  if (c.service.pidfile().empty()) {
-    if (auto process = os::Process::open(c.service.launcher()))
-      c.service.masters().add(std::move(*process));
-  }
   const auto decided = [&] {
+    watch_command(c.service);
     const auto status = c.service.launcher_status();
     const bool failed = status && status->wait_status != 0;
     const bool left_nobody = status && !c.service.is_held();
@@ -95,7 +99,8 @@ asio::awaitable<bool> booted(const StartContext& c) {
   };
   if (!co_await until(decided, in(c.request.boot_timeout)))
     c.voice.warning(fmt::format("no master in {} s: {}", seconds(c.request.boot_timeout),
-                                c.service.masters().problem()));
+                                c.service.pidfile().empty() ? "its process cannot be watched"
+                                                            : c.service.masters().problem()));
   const auto generations = c.service.generations();
   if (c.stop.asked() || generations.empty()) co_return false;
   c.service.set_current(generations.back());
