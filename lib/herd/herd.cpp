@@ -40,6 +40,8 @@ constexpr auto kLastWords = std::chrono::seconds(1);
 constexpr auto kClaim = std::chrono::seconds(1);
 /// For what a stopped service has left below us.
 constexpr auto kLeftOver = std::chrono::seconds(2);
+/// For a server to take the signal of a herd that was killed.
+constexpr auto kReloadLeft = std::chrono::seconds(3);
 /// For a server that did not come up.
 constexpr auto kStopOfBroken = std::chrono::seconds(5);
 
@@ -124,9 +126,15 @@ class Herd {
     state_ = "serving";
     vigil_.begin();
     supervisor_.ready(describe(service_));
-    if (started == Started::taken_over && service_.is_reloading())
-      reloads_.go_on("the herd before, which did not end it");
+    if (started == Started::taken_over) in_background(io_, voice_, reload_taken_over());
     co_return End::died;
+  }
+
+  /// One that the herd before has begun, and that may have yet to be seen.
+  asio::awaitable<void> reload_taken_over() {
+    const auto seen = [this] { return reloads_.number() > 0 || service_.is_reloading(); };
+    if (co_await until(seen, in(kReloadLeft)) && reloads_.number() == 0 && !stop_.asked())
+      reloads_.go_on("the herd before, which did not end it");
   }
 
   asio::awaitable<End> given_up() {

@@ -8,7 +8,7 @@ import pytest
 from conftest import needs
 from support.flocks import command_name
 from support.herds import Herd
-from support.prefork import Prefork
+from support.prefork import Prefork, is_pending
 from support.processes import alive, eventually, holders
 from support.servers import READY, Load, Nginx, Unicorn, can_bind, living_children
 
@@ -114,6 +114,24 @@ def test_herd_killed_during_a_reload(unicorn):
     assert new != old
     _, failed, words = load.finish()
     assert failed == 0, f"{words}\n{second.said()}"
+    assert second.stop() == 0
+
+
+def test_herd_killed_before_the_server_takes_its_signal(unicorn):
+    """H37: the reload that it has asked for comes to light later, and is followed."""
+    first = Herd(unicorn, command=unicorn_command(unicorn))
+    old = unicorn.master()
+    os.kill(old, signal.SIGSTOP)
+    first.send(signal.SIGHUP)
+    eventually(lambda: is_pending(old, signal.SIGUSR2), "the request for a new generation")
+    first.process.kill()
+    first.result()
+    second = Herd(unicorn, command=unicorn_command(unicorn), ready=False)
+    second.await_words(f"took over the running server, master {old}")
+    os.kill(old, signal.SIGCONT)
+    verdict, line = second.verdict(1)
+    assert verdict == "done", line
+    assert not alive(old) and unicorn.get() == 200
     assert second.stop() == 0
 
 
