@@ -22,6 +22,7 @@ using os::Fd;
 
 constexpr int kOpenFlags = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
 constexpr auto kWaiterInstant = std::chrono::milliseconds(250);
+constexpr auto kUnseen = std::chrono::milliseconds(20);
 constexpr int kLooks = 3;
 
 [[noreturn]] void throw_open_error(int err, const std::string& path) {
@@ -82,8 +83,8 @@ void unlock(LockFile& file) {
 }
 
 /// One attempt that gives the exclusive instants of waiters time to pass.
-bool try_patiently(LockFile& file, Mode mode) {
-  const auto limit = std::chrono::steady_clock::now() + kWaiterInstant;
+bool try_patiently(LockFile& file, Mode mode, std::chrono::nanoseconds patience) {
+  const auto limit = std::chrono::steady_clock::now() + patience;
   return acquire_until(file, mode, limit) == Acquired::yes;
 }
 
@@ -175,7 +176,7 @@ Acquired acquire(LockFile& file, Mode mode, const Patience& patience) {
   }
   const auto wanted = mode == Mode::shared ? LockMode::shared : LockMode::exclusive;
   if (look_for_holder(file.id(), wanted) == Sight::holder) return Acquired::busy;
-  return try_patiently(file, mode) ? Acquired::yes : Acquired::busy;
+  return try_patiently(file, mode, kWaiterInstant) ? Acquired::yes : Acquired::busy;
 }
 
 void wait_until_free(LockFile& file) {
@@ -189,16 +190,20 @@ void wait_until_free(LockFile& file) {
 }
 
 bool is_held(LockFile& file) {
-  // Refused, and yet nobody seen: an instant that passed meanwhile, or a holder that cannot be
-  // seen.
+  if (try_acquire(file, Mode::exclusive)) {
+    unlock(file);
+    return false;
+  }
   for (int look = 0; look < kLooks; ++look) {
-    if (try_acquire(file, Mode::exclusive)) {
+    const Sight sight = look_for_holder(file.id(), LockMode::exclusive);
+    if (sight == Sight::holder) return true;
+    // Nobody in sight: an instant that passed meanwhile, or a holder that cannot be seen.
+    const auto patience = sight == Sight::asker ? kWaiterInstant : kUnseen;
+    if (try_patiently(file, Mode::exclusive, patience)) {
       unlock(file);
       return false;
     }
-    const Sight sight = look_for_holder(file.id(), LockMode::exclusive);
-    if (sight == Sight::holder) return true;
-    if (sight == Sight::asker && !try_patiently(file, Mode::exclusive)) return true;
+    if (sight == Sight::asker) return true;
   }
   return true;
 }

@@ -4,7 +4,7 @@ import os
 import signal
 
 from support.flocks import end, still_blocked
-from support.processes import alive, eventually, holders
+from support.processes import alive, eventually, has_pidfd_of, holders
 from support.relays import pidfile, relay, serve  # noqa: F401
 
 
@@ -121,17 +121,6 @@ def test_successor_without_the_lock_is_learned_without_a_signal(serve, relay, pi
     assert str(new) in waiter.says("is free, but its master")
     os.kill(new, signal.SIGKILL)
     assert waiter.finish()[0] == 0
-
-
-def has_pidfd_of(pid, target):
-    for fd in os.listdir(f"/proc/{pid}/fdinfo"):
-        try:
-            with open(f"/proc/{pid}/fdinfo/{fd}") as file:
-                if f"\nPid:\t{target}\n" in file.read():
-                    return True
-        except FileNotFoundError:
-            pass
-    return False
 
 
 def test_workers_that_outlive_the_master_are_waited_for(serve, relay, pidfile):

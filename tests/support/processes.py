@@ -158,7 +158,17 @@ def kernel_tells_exit_status():
 
 
 def has_pidfd_of(pid, other):
-    """Whether the process `pid` has a pidfd of the other one."""
+    """Whether the process `pid` keeps a pidfd of the other one: has it, and sleeps all the while. One that
+    it opens for a look only is no answer."""
+    try:
+        before = context_switches(pid)
+        has = asleep(pid) and _has_pidfd_of(pid, other)
+        return has and asleep(pid) and context_switches(pid) == before
+    except FileNotFoundError:  # a thread of it has ended meanwhile
+        return False
+
+
+def _has_pidfd_of(pid, other):
     for name in os.listdir(f"/proc/{pid}/fdinfo"):
         try:
             with open(f"/proc/{pid}/fdinfo/{name}") as file:
