@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <thread>
 
 #include "lib/flock/holders.h"
 #include "lib/flock/wait.h"
@@ -22,8 +23,9 @@ using os::Fd;
 
 constexpr int kOpenFlags = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
 constexpr auto kWaiterInstant = std::chrono::milliseconds(250);
-constexpr auto kUnseen = std::chrono::milliseconds(20);
-constexpr int kLooks = 3;
+constexpr auto kPause = std::chrono::milliseconds(1);
+constexpr int kAttempts = 20;
+constexpr int kLooks = 2;
 
 [[noreturn]] void throw_open_error(int err, const std::string& path) {
   if (err == ELOOP)
@@ -83,9 +85,18 @@ void unlock(LockFile& file) {
 }
 
 /// One attempt that gives the exclusive instants of waiters time to pass.
-bool try_patiently(LockFile& file, Mode mode, std::chrono::nanoseconds patience) {
-  const auto limit = std::chrono::steady_clock::now() + patience;
+bool try_patiently(LockFile& file, Mode mode) {
+  const auto limit = std::chrono::steady_clock::now() + kWaiterInstant;
   return acquire_until(file, mode, limit) == Acquired::yes;
+}
+
+/// Attempts in a row. Not one long one: whoever watches this process would take it for a waiter.
+bool try_again_and_again(LockFile& file, Mode mode) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::this_thread::sleep_for(kPause);
+    if (try_acquire(file, mode)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -176,7 +187,7 @@ Acquired acquire(LockFile& file, Mode mode, const Patience& patience) {
   }
   const auto wanted = mode == Mode::shared ? LockMode::shared : LockMode::exclusive;
   if (look_for_holder(file.id(), wanted) == Sight::holder) return Acquired::busy;
-  return try_patiently(file, mode, kWaiterInstant) ? Acquired::yes : Acquired::busy;
+  return try_patiently(file, mode) ? Acquired::yes : Acquired::busy;
 }
 
 void wait_until_free(LockFile& file) {
@@ -198,8 +209,9 @@ bool is_held(LockFile& file) {
     const Sight sight = look_for_holder(file.id(), LockMode::exclusive);
     if (sight == Sight::holder) return true;
     // Nobody in sight: an instant that passed meanwhile, or a holder that cannot be seen.
-    const auto patience = sight == Sight::asker ? kWaiterInstant : kUnseen;
-    if (try_patiently(file, Mode::exclusive, patience)) {
+    const bool acquired = sight == Sight::asker ? try_patiently(file, Mode::exclusive)
+                                                : try_again_and_again(file, Mode::exclusive);
+    if (acquired) {
       unlock(file);
       return false;
     }

@@ -84,7 +84,7 @@ bool try_acquire(LockFile& file, Mode mode);
 /// handler.
 void wait_until_free(LockFile& file);
 /// Whether a process holds the file now. Another waiter's exclusive instant is not holding: such
-/// instants get time to pass, up to 250 ms where one is in sight, up to 60 ms where nobody is.
+/// instants get time to pass, up to 250 ms where one is in sight, some 40 ms where nobody is.
 /// Reads /proc when it is held.
 bool is_held(LockFile& file);
 
