@@ -9,7 +9,7 @@ import pytest
 
 from conftest import needs
 from support.flocks import (  # noqa: F401
-    IN_SANITIZER_BUILD, PYTHON, complains, end, finish, hold, holds,
+    IN_SANITIZER_BUILD, PYTHON, command_name, complains, end, finish, hold, holds,
 )
 from support.processes import eventually, holders, in_flock
 
@@ -242,7 +242,9 @@ def test_exclusive_is_exclusive(run, lock, folder):
 def test_adopt_locks_a_descriptor_of_the_caller(start, run, lock):
     script = 'exec 9<>"$1" && drover-hold --adopt 9 "$1" && exec sleep 1000'
     shell = start("bash", "-c", script, "bash", lock)
-    eventually(lambda: lock.exists() and holds(shell.pid, lock), "the shell to hold")
+    # The lock is taken before drover-hold has ended.
+    eventually(lambda: command_name(shell.pid) == "sleep", "the shell to go on")
+    assert holds(shell.pid, lock)
     assert run("drover-wait", "-w", "0", lock).returncode == 1
     end(shell)
 
