@@ -9,7 +9,7 @@ from conftest import needs
 from support.flocks import command_name
 from support.herds import Herd
 from support.prefork import Prefork, is_pending
-from support.processes import alive, eventually, holders
+from support.processes import alive, eventually, holders, stat
 from support.servers import READY, Load, Nginx, Unicorn, can_bind, living_children
 
 
@@ -122,6 +122,7 @@ def test_herd_killed_before_the_server_takes_its_signal(unicorn):
     first = Herd(unicorn, command=unicorn_command(unicorn))
     old = unicorn.master()
     os.kill(old, signal.SIGSTOP)
+    eventually(lambda: stat(old)[0] == b"T", "it to stop: until then a later signal may overtake")
     first.send(signal.SIGHUP)
     eventually(lambda: is_pending(old, signal.SIGUSR2), "the request for a new generation")
     first.process.kill()
