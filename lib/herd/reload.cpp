@@ -171,7 +171,9 @@ class Reload {
     const bool ready = co_await until(
         [&] {
           successor_must_live();
-          if (both_.is_refused()) throw Failure{"the server refused its new configuration"};
+          if (!both_.is_refused()) refused_at_.reset();
+          if (both_.is_refused() && is_refused_for_good())
+            throw Failure{"the server refused its new configuration"};
           if (said_ready()) return true;
           const bool counted = readiness.look(both_.serving_processes());
           served_ = readiness.any_serves();
@@ -322,6 +324,12 @@ class Reload {
                                                  : "the master has ended"};
   }
 
+  /// A master that goes on as it was is deaf for a moment: a signal would be lost.
+  bool is_refused_for_good() {
+    if (!refused_at_) refused_at_ = Clock::now();
+    return Clock::now() - *refused_at_ >= c_.options.settle;
+  }
+
   [[nodiscard]] bool said_ready() const {
     return !c_.dialect.ready_too_early && c_.said_ready(next().pid());
   }
@@ -376,6 +384,7 @@ class Reload {
   os::Deadline ready_by_;
   ReloadReport report_;
   bool served_ = false;  ///< a worker of the next generation
+  std::optional<Clock::time_point> refused_at_;
   bool quiesced_ = false;
   bool retired_ = false;
   size_t taken_away_ = 0;

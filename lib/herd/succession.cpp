@@ -47,6 +47,7 @@ void Succession::begin(Master old, bool was_asked) {
   old_ = std::move(old);
   at_begin_ = workers_of(old_->pid());
   before_ = os::children_of(old_->pid());
+  undecided_ = forked_children_of(old_->pid());
   if (was_asked) {
     const auto begun = successors_of(old_->pid());
     std::erase_if(before_, [&](pid_t child) { return contains(begun, child); });
@@ -117,7 +118,20 @@ bool Succession::has_reaped() {
   return false;
 }
 
+/// Who was only forked at the beginning, like a worker, and executes something is none: it may be
+/// the next master of a reload that had begun.
+void Succession::sort_out_executed() {
+  std::erase_if(undecided_, [this](pid_t child) {
+    const auto stat = os::read_stat(child);
+    if (stat && stat->only_forked()) return false;
+    if (stat) std::erase(at_begin_, child);
+    if (stat) std::erase(before_, child);
+    return true;
+  });
+}
+
 void Succession::note() {
+  sort_out_executed();
   std::erase_if(new_workers_, [](const os::Process& process) { return !process.alive(); });
   note_children(*old_, workers_of(old_->pid()), old_workers_);
   // A child that has only been forked may be a worker, or about to execute the next master or a

@@ -68,6 +68,7 @@ class Succession {
   Sight look_for_another();
   bool has_executed_itself();
   bool has_reaped();
+  void sort_out_executed();
   [[nodiscard]] int refusals_of(const os::Process& master) const;
   [[nodiscard]] std::vector<pid_t> candidates() const;
   [[nodiscard]] std::vector<os::Process> orphans() const;
@@ -79,7 +80,8 @@ class Succession {
   Master next_;
   std::vector<pid_t> at_begin_;    ///< the old master's workers
   std::vector<pid_t> before_;      ///< the old master's children
-  std::vector<pid_t> ours_;        ///< and those of this process
+  std::vector<pid_t> undecided_;   ///< of these, who has yet to execute anything
+  std::vector<pid_t> ours_;        ///< and the children of this process
   std::vector<os::Process> came_;  ///< those that are the next master, perhaps
   std::vector<os::Process> old_workers_;
   std::vector<os::Process> new_workers_;

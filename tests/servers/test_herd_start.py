@@ -97,9 +97,13 @@ def test_killed_herd_is_followed_by_another(unicorn, daemon):
     assert not holders(unicorn.lock)
 
 
-def test_herd_killed_during_a_reload(unicorn):
-    """H37: the next one ends what was begun, with one generation."""
-    unicorn.edit("unicorn.rb", "preload_app true", "preload_app true\nsleep 1 if ENV['UNICORN_FD']")
+@pytest.mark.parametrize(
+    "slowly", ["sleep 1 if ENV['UNICORN_FD']", "before_exec { |_| sleep 2 }"], ids=["boots", "forked"]
+)
+def test_herd_killed_during_a_reload(unicorn, slowly):
+    """H37: the next one ends what was begun, with one generation; also when the next master has only
+    been forked, like a worker."""
+    unicorn.edit("unicorn.rb", "preload_app true", f"preload_app true\n{slowly}")
     first = Herd(unicorn, command=unicorn_command(unicorn))
     load = Load(unicorn)
     old = unicorn.master()
@@ -112,6 +116,8 @@ def test_herd_killed_during_a_reload(unicorn):
     eventually(lambda: not alive(old), f"the old master to leave\n{second.said()}", READY)
     new = eventually(unicorn.master, "the new master")
     assert new != old
+    verdict, line = second.verdict(1)
+    assert verdict == "done", line
     _, failed, words = load.finish()
     assert failed == 0, f"{words}\n{second.said()}"
     assert second.stop() == 0
