@@ -59,6 +59,7 @@ void Succession::before_asking() {
   image_ = image_of(old_->pid());
   refusals_ = refusals_of(*old_);
   (void)has_reaped();
+  note();  // the old master may be dead at the first look
   if (dialect_.successor == Successor::same_program) next_ = old_;
 }
 
@@ -136,11 +137,14 @@ void Succession::note() {
   note_children(*old_, workers_of(old_->pid()), old_workers_);
   // A child that has only been forked may be a worker, or about to execute the next master or a
   // helper: these are not to be ended.
-  std::erase_if(old_workers_, [&](const os::Process& process) {
+  for (os::Process& process : std::exchange(old_workers_, {})) {
     const auto stat = os::read_stat(process.pid());
-    const bool is_worker = (stat && stat->only_forked()) || contains(at_begin_, process.pid());
-    return !is_worker || !process.alive();
-  });
+    if (!process.alive()) continue;
+    if ((stat && stat->only_forked()) || contains(at_begin_, process.pid()))
+      old_workers_.push_back(std::move(process));
+    else if (stat && !contains(before_, process.pid()))
+      came_.push_back(std::move(process));  // its parent may be dead by now
+  }
   if (next_ && next_ != old_) note_children(*next_, workers_of(next_->pid()), new_workers_);
 }
 

@@ -280,7 +280,7 @@ def test_broken_release_of_haproxy(server):
         verdict, line = herd.reload()
         assert verdict == "failed" and f"master {master} goes on" in line, line
         assert "the server refused its new configuration" in line
-        assert "the successor wrote: " in herd.said() and "unknown keyword 'this'" in herd.said()
+        herd.await_words("the successor wrote: .*unknown keyword 'this'")
     awaiting(server, 1)
     put_out(server, herd, 2)
     _, failed, words = load.finish()
