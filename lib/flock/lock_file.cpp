@@ -1,19 +1,22 @@
 #include "lib/flock/lock_file.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <thread>
+#include <string_view>
 
 #include "lib/flock/holders.h"
 #include "lib/flock/wait.h"
 #include "lib/os/error.h"
+#include "lib/os/procfs.h"
 #include "lib/os/signals.h"
 
 namespace drover::flock {
@@ -23,9 +26,6 @@ using os::Fd;
 
 constexpr int kOpenFlags = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
 constexpr auto kWaiterInstant = std::chrono::milliseconds(250);
-constexpr auto kPause = std::chrono::milliseconds(1);
-constexpr int kAttempts = 20;
-constexpr int kLooks = 2;
 
 [[noreturn]] void throw_open_error(int err, const std::string& path) {
   if (err == ELOOP)
@@ -90,11 +90,18 @@ bool try_patiently(LockFile& file, Mode mode) {
   return acquire_until(file, mode, limit) == Acquired::yes;
 }
 
-/// Attempts in a row. Not one long one: whoever watches this process would take it for a waiter.
-bool try_again_and_again(LockFile& file, Mode mode) {
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    std::this_thread::sleep_for(kPause);
-    if (try_acquire(file, mode)) return true;
+/// Whether /proc/locks has a shared lock of such a file, whose holder may be out of sight: a
+/// waiter's instant is exclusive. By the inode alone, as the device of a row may be another one
+/// than stat(2) tells; and a row whose taker is of no pid namespace of ours is not shown.
+bool has_shared_row(const os::FileId& file) {
+  const std::string table = os::read_proc("/proc/locks");
+  const std::string inode = fmt::format(":{} ", file.ino);
+  for (size_t at = 0; at < table.size();) {
+    const size_t end = std::min(table.find('\n', at), table.size());
+    const std::string_view row = std::string_view(table).substr(at, end - at);
+    const auto has = [row](std::string_view word) { return row.find(word) != row.npos; };
+    if (has(" FLOCK ") && has(" READ ") && has(inode) && !has(" -> ")) return true;
+    at = end + 1;
   }
   return false;
 }
@@ -201,23 +208,12 @@ void wait_until_free(LockFile& file) {
 }
 
 bool is_held(LockFile& file) {
-  if (try_acquire(file, Mode::exclusive)) {
-    unlock(file);
-    return false;
+  if (!try_acquire(file, Mode::exclusive)) {
+    if (look_for_holder(file.id(), LockMode::exclusive) == Sight::holder) return true;
+    if (has_shared_row(file.id()) || !try_patiently(file, Mode::exclusive)) return true;
   }
-  for (int look = 0; look < kLooks; ++look) {
-    const Sight sight = look_for_holder(file.id(), LockMode::exclusive);
-    if (sight == Sight::holder) return true;
-    // Nobody in sight: an instant that passed meanwhile, or a holder that cannot be seen.
-    const bool acquired = sight == Sight::asker ? try_patiently(file, Mode::exclusive)
-                                                : try_again_and_again(file, Mode::exclusive);
-    if (acquired) {
-      unlock(file);
-      return false;
-    }
-    if (sight == Sight::asker) return true;
-  }
-  return true;
+  unlock(file);
+  return false;
 }
 
 }  // namespace drover::flock

@@ -83,9 +83,8 @@ bool try_acquire(LockFile& file, Mode mode);
 /// caller's own descriptor must be one that nobody shares. Not ended by signals that have a
 /// handler.
 void wait_until_free(LockFile& file);
-/// Whether a process holds the file now. Another waiter's exclusive instant is not holding: such
-/// instants get time to pass, up to 250 ms where one is in sight, some 40 ms where nobody is.
-/// Reads /proc when it is held.
+/// Whether a process holds the file now. Another waiter's exclusive instant is not holding: where
+/// no shared holder is known, such instants get up to 250 ms to pass. Reads /proc when it is held.
 bool is_held(LockFile& file);
 
 }  // namespace drover::flock
