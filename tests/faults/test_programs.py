@@ -11,10 +11,10 @@ import subprocess
 import pytest
 
 from conftest import needs
-from faults.test_syscalls import FAULTS, NOT_TRIED
 from support.flocks import IN_SANITIZER_BUILD, command_name
 from support.processes import alive, children, eventually, holders
 from support.servers import READY
+from support.system_calls import FAULTS, FIRST, NOT_TRIED, wrong_form
 
 pytestmark = pytest.mark.skipif(IN_SANITIZER_BUILD, reason="the sanitizer's own calls would fail, too")
 
@@ -55,7 +55,7 @@ def calls_of(trace):
 def faults(counts):
     """Each (call, error, which of these calls): the first ones and the last."""
     for call in sorted(counts.keys() & ALL_FAULTS.keys() - NOT_TRIED):
-        first = {"mprotect": 2, "epoll_ctl": 3, "ioctl": 3, "execve": 2}.get(call, 1)
+        first = {**FIRST, "execve": 2}.get(call, 1)
         for error in ALL_FAULTS[call]:
             for place in sorted({first, first + 1, first + 2, counts[call]}):
                 if first <= place <= counts[call]:
@@ -65,15 +65,6 @@ def faults(counts):
 def injected(folder, call, error, place):
     fault = f"inject={call}:error={error}:when={place}"
     return ("strace", "-qq", "-o", folder / "trace", "-e", f"trace={call}", "-e", fault)
-
-
-def form(program, err):
-    """What is wrong with what it said."""
-    for line in err.splitlines():
-        if not line.startswith(f"{program}: "):
-            yield f"another form: {line!r}"
-    if "please report" in err:
-        yield f"called it a bug of its own: {err!r}"
 
 
 def each_fails_once(folder, words, run, problems):
@@ -99,7 +90,7 @@ def test_exec(run, folder):
         if any(line.startswith("/bin/sh: ") or line.startswith("./show.sh: ")
                for line in done.stderr.splitlines()):
             return  # the command meets the fault as well
-        yield from form("drover-exec", done.stderr)
+        yield from wrong_form("drover-exec", done.stderr)
         if done.returncode == 0 and done.stdout != "value this\n":
             yield f"ran something else: {done.stdout!r}"
         elif done.returncode != 0 and (done.returncode not in (125, 126, 127) or "cannot " not in done.stderr):
@@ -123,7 +114,7 @@ def test_ctl(run, start, folder):
     (server,) = holders(folder / "app.lock")
 
     def problems(done):
-        yield from form("drover-ctl", done.stderr)
+        yield from wrong_form("drover-ctl", done.stderr)
         if done.returncode == 0 and str(server) not in done.stdout:
             yield f"showed something else: {done.stdout!r}"
         elif done.returncode != 0 and (done.returncode > 78 or "cannot " not in done.stderr):
@@ -172,7 +163,7 @@ def test_herd(start, folder):
 
     def problems(result):
         code, said, left = result
-        yield from form("drover-herd", said)
+        yield from wrong_form("drover-herd", said)
         if code == 0 and left:
             yield f"left {left} behind: {said!r}"
         elif code != 0 and (code == "a hang" or code > 78 or not re.search("cannot |did not start", said)):

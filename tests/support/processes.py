@@ -7,7 +7,6 @@ import subprocess
 import time
 
 LIMIT = 20  # seconds: far more than anything takes, also on a busy machine
-GRACE = 2  # seconds, for what is about to end
 CLOCK_NANOSLEEP = "230"  # x86_64
 PAUSE = "34"
 PF_EXITING = 4  # of the flags in /proc/PID/stat
@@ -248,11 +247,7 @@ class Processes:
         return [pid for pid in seen if pid not in self.before and alive(pid)]
 
     def end(self):
-        """Ends and reaps whatever is left, and returns what it was. Who is about to end anyway, as a command
-        of a shell that the test has killed, gets a moment for it."""
-        end = time.monotonic() + GRACE
-        while any(not ending(pid) for pid in self.left()) and time.monotonic() < end:
-            time.sleep(0.01)
+        """Ends and reaps whatever is left, and returns what it was."""
         lines = []
         for pid in self.left():
             if ending(pid):
