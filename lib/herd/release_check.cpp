@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <map>
-#include <sstream>
 
 #include "lib/os/error.h"
 #include "lib/os/fd.h"
@@ -19,18 +17,9 @@ namespace drover::herd {
 namespace {
 
 namespace fs = std::filesystem;
-using Environment = std::map<std::string, std::string>;
+using os::Environment;
 
 constexpr size_t kMostOfConfiguration = 1 << 16;
-
-Environment environment_of(pid_t pid) {
-  Environment found;
-  std::istringstream entries(os::read_proc(fmt::format("/proc/{}/environ", pid), 1 << 21));
-  for (std::string entry; std::getline(entries, entry, '\0');)
-    if (const auto equals = entry.find('='); equals != std::string::npos)
-      found.emplace(entry.substr(0, equals), entry.substr(equals + 1));
-  return found;
-}
 
 std::string folder_of(pid_t pid) {
   std::error_code gone;
@@ -171,7 +160,7 @@ std::vector<Check> check_release(const Patient& patient, const ScratchRelease* s
                                  pid_t new_master) {
   if (scratch == nullptr)
     return {skipped_release("the command is not started in a folder that is reached by a link")};
-  const Environment environment = environment_of(new_master);
+  const Environment environment = os::environment_of(new_master);
   std::vector<Check> checks{check_folder(patient, *scratch, new_master, environment)};
   const auto gemfile = environment.find("BUNDLE_GEMFILE");
   if (gemfile == environment.end()) return checks;
@@ -188,7 +177,7 @@ std::vector<Check> check_release(const Patient& patient, const ScratchRelease* s
 }
 
 Check check_environment(const Patient& patient, pid_t new_master) {
-  const Environment environment = environment_of(new_master);
+  const Environment environment = os::environment_of(new_master);
   constexpr std::array kLeft = {
       "GEM_HOME",  "GEM_PATH",       "RBENV_VERSION",     "RBENV_DIR",     "rvm_path",
       "RUBY_ROOT", "VIRTUAL_ENV",    "PYENV_VERSION",     "PYENV_DIR",     "CONDA_PREFIX",

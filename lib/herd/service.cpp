@@ -201,7 +201,7 @@ bool Service::recognize_unlocked_master() {
   if (!process) return false;
   const Dialect* running = recognize(words_of(process->pid()));
   const bool is_server = running != nullptr && (dialect_ == running || recognizes_);
-  const bool is_ours = os::variable_at_exec(process->pid(), "DROVER_LOCK") == lock_ ||
+  const bool is_ours = os::environment_of(process->pid())["DROVER_LOCK"] == lock_ ||
                        flock::can_have_written(*process, pidfile_);
   // Looked up behind the pidfd: all of that was this process's.
   if (!is_server || !is_ours || !process->alive()) return false;

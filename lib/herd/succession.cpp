@@ -96,7 +96,7 @@ bool Succession::has_executed_itself() {
 /// See Dialect::processes; 0 where that is not told.
 int Succession::refusals_of(const os::Process& master) const {
   if (dialect_.processes.empty()) return 0;
-  const std::string told = os::variable_at_exec(master.pid(), dialect_.processes);
+  const std::string told = os::environment_of(master.pid())[std::string(dialect_.processes)];
   const auto own = told.find("type=m;");
   const auto count = told.find(kRefusals, own);
   int refusals = 0;
@@ -125,8 +125,10 @@ void Succession::sort_out_executed() {
   std::erase_if(undecided_, [this](pid_t child) {
     const auto stat = os::read_stat(child);
     if (stat && stat->only_forked()) return false;
-    if (stat) std::erase(at_begin_, child);
-    if (stat) std::erase(before_, child);
+    if (stat) {
+      std::erase(at_begin_, child);
+      std::erase(before_, child);
+    }
     return true;
   });
 }

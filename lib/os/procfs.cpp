@@ -93,12 +93,16 @@ std::string read_proc(const std::string& path, size_t limit) {
   return text;
 }
 
-std::string variable_at_exec(pid_t pid, std::string_view name) {
-  const std::string variables = '\0' + read_proc(fmt::format("/proc/{}/environ", pid));
-  const std::string beginning = '\0' + fmt::format("{}=", name);
-  const auto at = variables.find(beginning);
-  if (at == std::string::npos) return {};
-  return variables.c_str() + at + beginning.size();  // up to the next NUL
+Environment environment_of(pid_t pid) {
+  Environment found;
+  const std::string text = read_proc(fmt::format("/proc/{}/environ", pid), 1 << 21);
+  for (size_t at = 0; at < text.size();) {
+    const std::string entry = text.c_str() + at;  // up to the next NUL
+    if (const auto equals = entry.find('='); equals != std::string::npos)
+      found.emplace(entry.substr(0, equals), entry.substr(equals + 1));
+    at += entry.size() + 1;
+  }
+  return found;
 }
 
 bool proc_is_ours() noexcept {

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <sys/types.h>
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,9 +44,10 @@ std::optional<ProcessStat> read_stat(pid_t pid);
 /// Reads a file of /proc whole, at most `limit` bytes. Empty when it cannot be read.
 std::string read_proc(const std::string& path, size_t limit = 1 << 20);
 
-/// The value of the variable in the environment that the process's image was executed with,
-/// whatever it has done to it since. Empty without such a variable, and when that cannot be read.
-std::string variable_at_exec(pid_t pid, std::string_view name);
+using Environment = std::map<std::string, std::string>;
+/// The environment that the process's image was executed with, whatever it has done to it since:
+/// its first 2 MiB, of two with one name the first. Empty when it cannot be read.
+Environment environment_of(pid_t pid);
 
 /// Whether /proc shows the pid namespace of this process. Where it does not (a namespace that was
 /// made without a /proc of its own), and where there is none, no number out of it is one for
