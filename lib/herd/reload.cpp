@@ -171,9 +171,7 @@ class Reload {
     const bool ready = co_await until(
         [&] {
           successor_must_live();
-          if (!both_.is_refused()) refused_at_.reset();
-          if (both_.is_refused() && is_refused_for_good())
-            throw Failure{"the server refused its new configuration"};
+          if (stays_refused()) throw Failure{"the server refused its new configuration"};
           if (said_ready()) return true;
           const bool counted = readiness.look(both_.serving_processes());
           served_ = readiness.any_serves();
@@ -324,8 +322,9 @@ class Reload {
                                                  : "the master has ended"};
   }
 
-  /// A master that goes on as it was is deaf for a moment: a signal would be lost.
-  bool is_refused_for_good() {
+  /// A master that goes on as it was is deaf for a moment: the next request would be lost.
+  bool stays_refused() {
+    if (!both_.is_refused()) return false;
     if (!refused_at_) refused_at_ = Clock::now();
     return Clock::now() - *refused_at_ >= c_.options.settle;
   }
