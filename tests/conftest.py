@@ -19,7 +19,25 @@ BUILD = pathlib.Path(os.environ.get("DROVER_BUILD", ROOT / "build" / "release"))
 CI = os.environ.get("CI") == "true"
 
 
+def reachable(path):
+    """For every user: a checkout may be below a folder that is root's alone."""
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
+
+
+def programs():
+    """The folders of the built programs, for PATH."""
+    place = pathlib.Path(os.environ.get("DROVER_PROGRAMS", BUILD))
+    return f"{place}/tools:{place}/examples/prefork"
+
+
 def pytest_configure(config):
+    if not hasattr(config, "workerinput") and BUILD.exists() and not reachable(BUILD):
+        copy = tempfile.mkdtemp(prefix="drover-programs.")
+        for folder in ("tools", "examples/prefork"):
+            shutil.copytree(BUILD / folder, f"{copy}/{folder}", ignore=shutil.ignore_patterns("CMakeFiles", "*.a"))
+        os.chmod(copy, 0o755)
+        os.environ["DROVER_PROGRAMS"] = copy  # the workers of xdist get it
+        config.add_cleanup(lambda: shutil.rmtree(copy))
     become_subreaper()
     # What a shell starts in the background ignores these, and its children would, too.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -38,7 +56,7 @@ def folder():
 @pytest.fixture
 def processes(folder):
     environment = {
-        "PATH": f"{BUILD}/tools:{BUILD}/examples/prefork:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{programs()}:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(folder),
         "TMPDIR": str(folder),
         "LANG": "C.UTF-8",

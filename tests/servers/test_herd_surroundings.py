@@ -3,14 +3,13 @@
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import types
 
 import pytest
 
-from conftest import BUILD, needs
+from conftest import needs
 from support.flocks import IN_SANITIZER_BUILD, as_nobody, command_name, woken
 from support.herds import Herd
 from support.prefork import Prefork
@@ -185,9 +184,7 @@ def test_as_another_user(processes, folder):
     server = Prefork(processes)
     os.chown(server.folder, 65534, 65534)
     server.folder.chmod(0o700)
-    _, *options = server.command()
-    program = shutil.copy(BUILD / "examples" / "prefork" / "prefork", folder)  # the build's folder may be private
-    words = as_nobody("drover-herd", "--pidfile", server.pidfile, program, *options)
+    words = as_nobody("drover-herd", "--pidfile", server.pidfile, *server.command())
     with open(folder / "words", "w") as file:
         herd = processes.start(*words, stdout=file, stderr=file, cwd="/")
     eventually(lambda: " serves, master " in (folder / "words").read_text(), "the herd")
