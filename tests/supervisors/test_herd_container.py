@@ -40,7 +40,7 @@ class Container(HerdService):
 
     def enter(self, *words, **options):
         """As "docker exec": a process in there that process 1 has not started."""
-        return self._processes.start("nsenter", "-t", self.pid, "--pid", "--mount", *words, **options)
+        return self._processes.start("nsenter", "-t", self.pid, "--pid", "--mount", "--root", *words, **options)
 
 
 @pytest.fixture
