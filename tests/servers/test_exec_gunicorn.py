@@ -11,8 +11,8 @@ import pytest
 
 from conftest import needs
 from support.environments import PYTHON, Releases
-from support.processes import alive, descendants, eventually
-from support.servers import HOOKS, READY, Gunicorn, Load, session_of
+from support.processes import eventually
+from support.servers import HOOKS, READY, Gunicorn, Load, living_in
 
 APP = """
 import json, os, sys
@@ -134,10 +134,6 @@ def test_without_a_hook_it_stays_behind(processes):
     eventually(lambda: server.says().get("release") == "2", server.with_log("the old master to serve"), READY)
     os.kill(master, signal.SIGTERM)
     eventually(lambda: not living_in(session), server.with_log("all to end"), READY)
-
-
-def living_in(session):
-    return [pid for pid in descendants(os.getpid()) if alive(pid) and session_of(pid) == session]
 
 
 @pytest.mark.parametrize("wrapper", [None, "/srv/app/current/bin/gunicorn"])

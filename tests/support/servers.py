@@ -58,6 +58,11 @@ def session_of(pid):
     return int(fields[3]) if fields else None
 
 
+def living_in(session):
+    """The processes of this test that belong to the session."""
+    return [pid for pid in descendants(os.getpid()) if alive(pid) and session_of(pid) == session]
+
+
 def living_children(pid):
     """Without those that their parent has yet to reap."""
     return {child for child in children(pid) if alive(child)}
@@ -190,7 +195,7 @@ class Server:
         master = self.master()
         session = os.getsid(master)
         assert session != os.getsid(0)
-        return [pid for pid in descendants(os.getpid()) if alive(pid) and session_of(pid) == session]
+        return living_in(session)
 
     # Reloading and ending
 
