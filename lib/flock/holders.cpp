@@ -17,9 +17,9 @@
 namespace drover::flock {
 namespace {
 
-/// Reads "lock:\t1: FLOCK  ADVISORY  READ  812 00:31:77 0 EOF" into `held`; false for other lines.
-bool read_lock_line(std::string_view line, HeldFd& held) {
-  if (!line.starts_with("lock:") || line.find(" FLOCK ") == std::string_view::npos) return false;
+/// Reads "1: FLOCK  ADVISORY  READ  812 00:31:77 0 EOF" into `held`; false for other rows.
+bool read_row(std::string_view line, HeldFd& held) {
+  if (line.find(" FLOCK ") == std::string_view::npos) return false;
   const auto write = line.find(" WRITE ");
   const auto mode = write == std::string_view::npos ? line.find(" READ ") : write;
   if (mode == std::string_view::npos) return false;
@@ -44,7 +44,7 @@ void read_lock(HeldFd& held, const std::string& fdinfo) {
     const size_t end = std::min(text.find('\n', at), text.size());
     const std::string_view line = std::string_view(text).substr(at, end - at);
     if (line.starts_with("flags:")) read_flags(line, held);
-    if (read_lock_line(line, held)) return;
+    if (line.starts_with("lock:") && read_row(line, held)) return;
     at = end + 1;
   }
 }
@@ -169,6 +169,23 @@ Sight look_for_holder(const os::FileId& file, LockMode wanted) {
     }
   }
   return sight;
+}
+
+bool is_listed_as_shared(const os::FileId& file) {
+  const std::string table = os::read_proc("/proc/locks");
+  const std::string subject =
+      fmt::format(" {:02x}:{:02x}:{} ", major(file.dev), minor(file.dev), file.ino);
+  for (size_t at = 0; at < table.size();) {
+    const size_t end = std::min(table.find('\n', at), table.size());
+    const std::string_view row = std::string_view(table).substr(at, end - at);
+    const bool waits = row.find(" -> ") != std::string_view::npos;
+    HeldFd held;
+    if (!waits && row.find(subject) != std::string_view::npos && read_row(row, held) &&
+        held.mode == LockMode::shared)
+      return true;
+    at = end + 1;
+  }
+  return false;
 }
 
 std::vector<os::FileId> held_in_sight(Files files) {

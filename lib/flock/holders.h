@@ -76,6 +76,10 @@ enum class Sight {
 /// Reads /proc up to the first holder that stands in the way of a lock in mode `wanted`; one that
 /// does not is nobody.
 Sight look_for_holder(const os::FileId& file, LockMode wanted);
+/// Whether /proc/locks has a shared lock of the file: its holder may be out of sight. False
+/// although there is one where a file system shows another device there than stat(2) does (btrfs,
+/// overlayfs), and where the taker is of no pid namespace of ours.
+bool is_listed_as_shared(const os::FileId& file);
 /// Which of the files have a holder in sight; ascending. One pass over /proc.
 std::vector<os::FileId> held_in_sight(Files files);
 

@@ -1,22 +1,18 @@
 #include "lib/flock/lock_file.h"
 
 #include <fcntl.h>
-#include <fmt/core.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <string_view>
 
 #include "lib/flock/holders.h"
 #include "lib/flock/wait.h"
 #include "lib/os/error.h"
-#include "lib/os/procfs.h"
 #include "lib/os/signals.h"
 
 namespace drover::flock {
@@ -88,22 +84,6 @@ void unlock(LockFile& file) {
 bool try_patiently(LockFile& file, Mode mode) {
   const auto limit = std::chrono::steady_clock::now() + kWaiterInstant;
   return acquire_until(file, mode, limit) == Acquired::yes;
-}
-
-/// Whether /proc/locks has a shared lock of such a file, whose holder may be out of sight: a
-/// waiter's instant is exclusive. By the inode alone, as the device of a row may be another one
-/// than stat(2) tells; and a row whose taker is of no pid namespace of ours is not shown.
-bool has_shared_row(const os::FileId& file) {
-  const std::string table = os::read_proc("/proc/locks");
-  const std::string inode = fmt::format(":{} ", file.ino);
-  for (size_t at = 0; at < table.size();) {
-    const size_t end = std::min(table.find('\n', at), table.size());
-    const std::string_view row = std::string_view(table).substr(at, end - at);
-    const auto has = [row](std::string_view word) { return row.find(word) != row.npos; };
-    if (has(" FLOCK ") && has(" READ ") && has(inode) && !has(" -> ")) return true;
-    at = end + 1;
-  }
-  return false;
 }
 
 }  // namespace
@@ -210,7 +190,7 @@ void wait_until_free(LockFile& file) {
 bool is_held(LockFile& file) {
   if (!try_acquire(file, Mode::exclusive)) {
     if (look_for_holder(file.id(), LockMode::exclusive) == Sight::holder) return true;
-    if (has_shared_row(file.id()) || !try_patiently(file, Mode::exclusive)) return true;
+    if (is_listed_as_shared(file.id()) || !try_patiently(file, Mode::exclusive)) return true;
   }
   unlock(file);
   return false;

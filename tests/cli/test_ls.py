@@ -586,22 +586,45 @@ def test_replaced_lock_file_by_another_way(hold, run, folder, way):
     end(old)
 
 
+ASKER = (
+    "import fcntl, os, sys, time\n"
+    "fd = os.open(sys.argv[1], os.O_RDONLY | os.O_CREAT, 0o600)\n"
+    "print('ready', flush=True)\n"
+    "while True:\n"
+    "    fcntl.flock(fd, fcntl.LOCK_EX); time.sleep(0.005)\n"
+    "    fcntl.flock(fd, fcntl.LOCK_UN); time.sleep(0.01)\n"
+)
+
+
 def test_whoever_asks_is_no_holder(start, run, lock):
     """Exclusive for an instant, on a descriptor that no command inherits: drover-wait's way to ask."""
-    script = (
-        "import fcntl, os, sys, time\n"
-        "fd = os.open(sys.argv[1], os.O_RDONLY | os.O_CREAT, 0o600)\n"
-        "print('ready', flush=True)\n"
-        "while True:\n"
-        "    fcntl.flock(fd, fcntl.LOCK_EX); time.sleep(0.005)\n"
-        "    fcntl.flock(fd, fcntl.LOCK_UN); time.sleep(0.01)\n"
-    )
-    asker = start(*PYTHON, "-c", script, lock)
+    asker = start(*PYTHON, "-c", ASKER, lock)
     assert asker.stdout.readline() == "ready\n"
     answers = [run("drover-ls", lock).stdout == f"{lock}: free\n" for _ in range(30)]
     # On a starved machine an instant may last for longer than a look has patience.
     assert answers.count(False) <= 1
     end(asker)
+
+
+def test_holder_of_a_file_with_the_same_number_elsewhere(start, folder):
+    """Each tmpfs begins to count its files anew."""
+    needs("unshare")
+    (folder / "asker.py").write_text(ASKER)
+    script = (
+        "mkdir a b && mount -t tmpfs tmpfs a && mount -t tmpfs tmpfs b && touch a/lock b/lock &&"
+        " [ $(stat -c %i a/lock) = $(stat -c %i b/lock) ] || exit 9\n"
+        "drover-hold b/lock sleep 1000 & holder=$!\n"
+        f"{' '.join(PYTHON)} asker.py a/lock >ready & asker=$!\n"
+        "until [ -s ready ] && ! drover-wait -n b/lock; do :; done\n"
+        "for round in $(seq 60); do drover-ls a/lock; done >answers\n"
+        "kill $holder $asker; wait"
+    )
+    shell = start("unshare", "--mount", "sh", "-c", script)
+    _, err = shell.communicate(timeout=60)
+    assert shell.returncode in (0, 143), err
+    lines = (folder / "answers").read_text().splitlines()
+    answers = [line for line in lines if line.startswith("a/lock: ")]
+    assert len(answers) == 60 and sum(answer != "a/lock: free" for answer in answers) <= 1
 
 
 def test_foreign_holder_that_no_command_inherits(start, run, lock):
