@@ -201,7 +201,7 @@ class Server:
 
     def upgrade(self):
         """USR2, until the new master has its workers; returns (old, new)."""
-        old = self.master()
+        old = eventually(self.master, self.with_log("a master"), READY)  # gunicorn's HUP replaces its pidfile
         os.kill(old, signal.SIGUSR2)
         new = eventually(lambda: self.successor(old), self.with_log("a new master"), READY)
         eventually(lambda: self.has_workers(new), self.with_log("the new workers"), READY)
