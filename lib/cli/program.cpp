@@ -10,8 +10,8 @@
 #include <cstdlib>
 #include <new>
 
-#include "lib/cli/duration.h"
 #include "lib/cli/message.h"
+#include "lib/config/duration.h"
 #include "lib/os/spawn.h"
 #include "lib/version.h"
 
@@ -152,7 +152,7 @@ CLI::Option* Options::add_duration(const std::string& names,
                                    std::optional<std::chrono::nanoseconds>& value,
                                    const std::string& text) {
   const auto read = [&value](const std::string& word) {
-    value = parse_duration(word);
+    value = config::parse_duration(word);
     if (!value)
       throw CLI::ValidationError(
           fmt::format("'{}' is no duration, such as 5, 5s, 250ms or 2m", word));

@@ -6,8 +6,8 @@
 #include <array>
 #include <cerrno>
 
+#include "lib/config/toml.h"
 #include "lib/environ/small_file.h"
-#include "lib/environ/toml.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
 
@@ -43,7 +43,7 @@ std::optional<Wanted> read_mise_config(Language language, const std::string& fol
     if (!text)
       throw Error::because(EBADMSG, "use version file", path,
                            "it cannot be read, is no regular file, or is longer than 256 KiB");
-    const toml::table config = parse_toml(*text, path, "use version file");
+    const toml::table config = config::parse_toml(*text, path, "use version file");
     const toml::node* entry = config.at_path("tools").at_path(to_string(language)).node();
     if (entry == nullptr && language == Language::node)
       entry = config.at_path("tools.nodejs").node();

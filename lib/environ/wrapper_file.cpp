@@ -8,31 +8,14 @@
 #include <filesystem>
 #include <functional>
 
+#include "lib/config/values.h"
 #include "lib/environ/edit.h"
 #include "lib/environ/logical_path.h"
-#include "lib/environ/toml.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
 
 namespace drover::environ {
 namespace {
-
-/// The number of changes that make one word of another.
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t at = 0; at <= b.size(); ++at)
-    row[at] = at;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
 
 std::string lexical(const std::string& folder, const std::string& path) {
   const std::filesystem::path full =
@@ -40,17 +23,13 @@ std::string lexical(const std::string& folder, const std::string& path) {
   return normal_path(full.lexically_normal().string());
 }
 
-bool is_variable_name(std::string_view name) {
-  return !name.empty() && name.find('=') == std::string_view::npos &&
-         name.find('\0') == std::string_view::npos;
-}
-
-class Reader {
+class Reader : config::Values {
  public:
-  Reader(const toml::table& table, std::string file) : table_(table), file_(std::move(file)) {}
+  Reader(const toml::table& table, const std::string& file)
+      : Values(file, "use wrapper"), table_(table) {}
 
   Wrapper read() {
-    wrapper_.path = file_;
+    wrapper_.path = file();
     read_place();
     for (const auto& [key, node] : table_)
       read_key(std::string(key.str()), node);
@@ -60,46 +39,18 @@ class Reader {
  private:
   using Action = std::function<void(const toml::node&)>;
 
-  [[noreturn]] void refuse(const toml::node& node, const std::string& why) const {
-    throw Error::because(EBADMSG, "use wrapper",
-                         fmt::format("{}:{}", file_, node.source().begin.line), why);
-  }
-
-  [[nodiscard]] std::string origin(const toml::node& node) const {
-    return fmt::format("{}:{}", file_, node.source().begin.line);
-  }
-
-  [[nodiscard]] std::string text(const toml::node& node) const {
-    const auto value = node.value_exact<std::string>();
-    if (!value) refuse(node, "a text in quotes is wanted");
-    if (value->find('\0') != std::string::npos) refuse(node, "it holds a NUL");
-    return *value;
-  }
-
   [[nodiscard]] std::string path(const toml::node& node) const {
     const std::string value = text(node);
     if (value.empty()) refuse(node, "an empty path");
     return lexical(wrapper_.app, value);
   }
 
-  /// A text is one word: it is not split as a shell would.
   [[nodiscard]] std::vector<std::string> command(const toml::node& node) const {
-    std::vector<std::string> words = texts(node);
-    if (!node.is_array() && words[0].find(' ') != std::string::npos)
-      refuse(node, "each word on its own: [\"unicorn\", \"-c\", \"unicorn.rb\"]");
+    std::vector<std::string> words = Values::command(node);
     for (const auto& word : words)
       if (word == "$@" || word == "$*")
         refuse(node, fmt::format("without \"{}\": the arguments follow by themselves", word));
     return words;
-  }
-
-  /// One text, or a list of them.
-  [[nodiscard]] std::vector<std::string> texts(const toml::node& node) const {
-    if (!node.is_array()) return {text(node)};
-    std::vector<std::string> values;
-    for (const auto& element : *node.as_array())
-      values.push_back(text(element));
-    return values;
   }
 
   [[nodiscard]] std::vector<std::string> paths(const toml::node& node) const {
@@ -109,32 +60,9 @@ class Reader {
     return values;
   }
 
-  [[nodiscard]] bool flag(const toml::node& node) const {
-    const auto value = node.value_exact<bool>();
-    if (!value) refuse(node, "true or false is wanted");
-    return *value;
-  }
-
-  template <class Value>
-  [[nodiscard]] [[nodiscard]] Value one_of(
-      const toml::node& node, std::initializer_list<std::pair<const char*, Value>> values) const {
-    const std::string value = text(node);
-    std::string all;
-    for (const auto& [name, meaning] : values) {
-      if (value == name) return meaning;
-      all += fmt::format("{}\"{}\"", all.empty() ? "" : ", ", name);
-    }
-    refuse(node, fmt::format("'{}' is none of {}", value, all));
-  }
-
-  [[nodiscard]] const toml::table& table(const toml::node& node) const {
-    if (!node.is_table()) refuse(node, "a table is wanted");
-    return *node.as_table();
-  }
-
   /// The application's folder comes first: the other paths are below it.
   void read_place() {
-    wrapper_.app = lexical(std::filesystem::path(file_).parent_path().string(), "..");
+    wrapper_.app = lexical(std::filesystem::path(file()).parent_path().string(), "..");
     if (const auto* app = table_.get("app")) wrapper_.app = path(*app);
     if (const auto* current = table_.get("current")) {
       // Called by the release's own path, it is known by the link's all the same.
@@ -144,14 +72,14 @@ class Reader {
       if (!unreadable) wrapper_.app = real;  // so that it is the same when it is called by the link
       wrapper_.app = path(*current);
       const std::string by_link =
-          wrapper_.app + file_.substr(std::min(release.size(), file_.size()));
-      if (file_.starts_with(release + "/") && file_behind(by_link)) wrapper_.path = by_link;
+          wrapper_.app + file().substr(std::min(release.size(), file().size()));
+      if (file().starts_with(release + "/") && file_behind(by_link)) wrapper_.path = by_link;
     }
   }
 
   void read_env(const toml::node& node) {
     for (const auto& [key, value] : table(node)) {
-      if (!is_variable_name(key.str())) refuse(value, "no name of a variable");
+      if (!config::is_variable_name(key.str())) refuse(value, "no name of a variable");
       if (actions_.contains(std::string(key.str())))
         refuse(value, fmt::format("'{}' would be a variable here: as a key it has to stand above "
                                   "the first line in [brackets]",
@@ -164,7 +92,7 @@ class Reader {
   void read_secrets(const toml::node& node) {
     for (const auto& [key, value] : table(node)) {
       const std::string where = text(value);
-      if (!is_variable_name(key.str())) refuse(value, "no name of a variable");
+      if (!config::is_variable_name(key.str())) refuse(value, "no name of a variable");
       if (!where.starts_with("file:") && !where.starts_with("cred:"))
         refuse(value, "a secret is \"file:PATH\" or \"cred:NAME\"");
       if (where.starts_with("cred:") && !is_version_name(std::string_view(where).substr(5)))
@@ -186,15 +114,6 @@ class Reader {
                fmt::format("unknown key 'path.{}'; there are prepend and append", key.str()));
       }
     }
-  }
-
-  [[nodiscard]] mode_t octal(const toml::node& node) const {
-    const std::string value = text(node);
-    if (value.empty() || value.size() > 4 ||
-        value.find_first_not_of("01234567") != std::string::npos ||
-        std::stoul(value, nullptr, 8) > 0777)
-      refuse(node, "a mask such as \"0027\" is wanted");
-    return static_cast<mode_t>(std::stoul(value, nullptr, 8));
   }
 
   [[nodiscard]] Setting setting(const toml::node& node) const {
@@ -257,18 +176,13 @@ class Reader {
       action->second(node);
       return;
     }
-    const auto nearest =
-        std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
-          return distance(key, a.first) < distance(key, b.first);
-        });
-    refuse(node, fmt::format("unknown key '{}'{}", key,
-                             distance(key, nearest->first) <= 2 + key.size() / 4
-                                 ? fmt::format("; did you mean '{}'?", nearest->first)
-                                 : ""));
+    std::vector<std::string> names;
+    for (const auto& [name, meaning] : known)
+      names.push_back(name);
+    refuse_key(node, key, names);
   }
 
   const toml::table& table_;
-  std::string file_;
   Wrapper wrapper_;
   const std::map<std::string, Action> actions_ = actions();
 };
@@ -287,7 +201,8 @@ size_t body_size(std::string_view text) {
 
 Wrapper parse_wrapper(const std::string& text, const std::string& path) {
   const size_t size = body_size(text);
-  const toml::table table = parse_toml(std::string_view(text).substr(0, size), path, "use wrapper");
+  const toml::table table =
+      config::parse_toml(std::string_view(text).substr(0, size), path, "use wrapper");
   Wrapper wrapper = Reader(table, path).read();
   const std::string_view line = std::string_view(text).substr(size);
   wrapper.ruby_follows = line.substr(0, line.find('\n')).find("ruby") != std::string_view::npos;

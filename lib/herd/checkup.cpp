@@ -194,7 +194,7 @@ class Checkup {
   ScratchLocks& locks_;
   asio::io_context io_{1};
   os::TakenSignals signals_;
-  Children children_;
+  os::Children children_;
   CheckupReport report_;
   ScratchRun run_;
   std::optional<ScratchRelease> release_;

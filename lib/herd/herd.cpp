@@ -7,12 +7,11 @@
 #include <cerrno>
 #include <utility>
 
+#include "lib/control/notify_socket.h"
 #include "lib/flock/watch.h"
 #include "lib/herd/background.h"
-#include "lib/herd/children.h"
 #include "lib/herd/claim.h"
 #include "lib/herd/desk.h"
-#include "lib/herd/notify_socket.h"
 #include "lib/herd/output.h"
 #include "lib/herd/pace.h"
 #include "lib/herd/reloads.h"
@@ -21,6 +20,7 @@
 #include "lib/herd/status.h"
 #include "lib/herd/stop.h"
 #include "lib/herd/vigil.h"
+#include "lib/os/children.h"
 #include "lib/os/error.h"
 #include "lib/os/memory.h"
 #include "lib/os/procfs.h"
@@ -118,7 +118,7 @@ class Herd {
                                watch_,
                                stop_,
                                output_,
-                               notify_ ? notify_->path() : "",
+                               notify_ ? notify_->name() : "",
                                [this](bool yes) { state_ = yes ? "orphaned" : "starting"; }};
     const Started started = co_await start(context);
     if (started == Started::refused) co_return End::refused;
@@ -186,7 +186,8 @@ class Herd {
     try {
       notify_.emplace(
           io_, (request_.pidfile.empty() ? request_.lock : request_.pidfile) + ".notify",
-          [this](const NotifyMessage& message) { reloads_.heard(message); }, voice_.warning);
+          [this](const control::NotifyMessage& message) { reloads_.heard(message); },
+          voice_.warning);
     } catch (const Error& error) {
       voice_.warning(fmt::format("{}; the server cannot say when it is ready", error.what()));
     }
@@ -277,7 +278,7 @@ class Herd {
 
   const HerdRequest& request_;
   const Voice& voice_;
-  Children children_{io_};  ///< outlives the coroutines, which io_ destroys
+  os::Children children_{io_};  ///< outlives the coroutines, which io_ destroys
   Service service_;
   Stop stop_;
   HerdResult result_;
@@ -286,7 +287,7 @@ class Herd {
   os::TakenSignals signals_;
   flock::Watch watch_;
   Claim claim_;
-  std::optional<NotifySocket> notify_;
+  std::optional<control::NotifySocket> notify_;
   std::optional<Output> output_;
   std::optional<Desk> desk_;
   Vigil vigil_;

@@ -20,7 +20,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/herd/children.h"
+#include "lib/os/children.h"
 
 namespace drover::herd {
 
@@ -38,7 +38,7 @@ Probe parse_probe(std::string_view text);
 
 /// For exec: who reaps its process, and what it finds in its environment ("NAME=VALUE").
 struct ProbeSurroundings {
-  Children& children;
+  os::Children& children;
   std::vector<std::string> environment;
 };
 

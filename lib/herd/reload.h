@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "lib/herd/children.h"
 #include "lib/herd/dialect.h"
 #include "lib/herd/masters.h"
 #include "lib/herd/probe.h"
+#include "lib/os/children.h"
 
 namespace drover::herd {
 
@@ -56,7 +56,7 @@ struct ReloadContext {
   const ReloadOptions& options;
   Master current;                               ///< the master that serves
   bool was_begun = false;                       ///< the server was asked already: go on from there
-  Children& children;                           ///< who reaps
+  os::Children& children;                       ///< who reaps
   const std::vector<std::string>& environment;  ///< for --check and exec probes
   std::function<bool()> stopping;               ///< a stop was asked for: give up
   std::function<bool(pid_t)> said_ready;        ///< it, or a process below it, has said READY=1

@@ -161,7 +161,7 @@ void Reloads::write_trace(const ReloadReport& report) {
   }
 }
 
-void Reloads::heard(const NotifyMessage& message) {
+void Reloads::heard(const control::NotifyMessage& message) {
   const auto remember = [&](std::set<pid_t>& senders) {
     senders.insert(message.pid);
     for (const pid_t above : os::ancestors_of(message.pid))

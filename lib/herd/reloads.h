@@ -12,14 +12,14 @@
 #include <string>
 #include <string_view>
 
-#include "lib/herd/children.h"
+#include "lib/control/notify_socket.h"
 #include "lib/herd/desk.h"
 #include "lib/herd/herd.h"
-#include "lib/herd/notify_socket.h"
 #include "lib/herd/output.h"
 #include "lib/herd/service.h"
 #include "lib/herd/stop.h"
 #include "lib/herd/vigil.h"
+#include "lib/os/children.h"
 #include "lib/os/timer.h"
 
 namespace drover::herd {
@@ -30,7 +30,7 @@ struct ReloadsContext {
   const HerdRequest& request;
   const Voice& voice;
   Service& service;
-  Children& children;
+  os::Children& children;
   const Stop& stop;
   Vigil& vigil;
   Notifier& supervisor;
@@ -60,7 +60,7 @@ class Reloads {
   [[nodiscard]] int number() const noexcept { return number_; }
 
   /// What a process of the server says of itself.
-  void heard(const NotifyMessage& message);
+  void heard(const control::NotifyMessage& message);
 
  private:
   asio::awaitable<void> reload_once();

@@ -65,7 +65,7 @@ ScratchFolder::~ScratchFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-ScratchRun::ScratchRun(asio::io_context& io, Children& children, const CheckupRequest& request,
+ScratchRun::ScratchRun(asio::io_context& io, os::Children& children, const CheckupRequest& request,
                        const std::string& folder, ScratchLocks& locks,
                        std::function<bool()> stopping)
     : io_(io),

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "lib/herd/checkup.h"
-#include "lib/herd/children.h"
 #include "lib/herd/output.h"
 #include "lib/herd/reload.h"
 #include "lib/herd/scratch_locks.h"
 #include "lib/herd/service.h"
+#include "lib/os/children.h"
 #include "lib/os/fd.h"
 
 namespace drover::herd {
@@ -43,7 +43,7 @@ class ScratchRun {
     stopped,     ///< `stopping` said so
   };
 
-  ScratchRun(asio::io_context& io, Children& children, const CheckupRequest& request,
+  ScratchRun(asio::io_context& io, os::Children& children, const CheckupRequest& request,
              const std::string& folder, ScratchLocks& locks, std::function<bool()> stopping);
 
   /// Throws os::ExecError, Error.
@@ -80,7 +80,7 @@ class ScratchRun {
   asio::awaitable<Start> booted();
 
   asio::io_context& io_;
-  Children& children_;
+  os::Children& children_;
   const CheckupRequest& request_;
   ScratchLocks& locks_;
   std::function<bool()> stopping_;

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "lib/flock/lock_file.h"
-#include "lib/herd/children.h"
 #include "lib/herd/dialect.h"
 #include "lib/herd/masters.h"
+#include "lib/os/children.h"
 #include "lib/os/process.h"
 
 namespace drover::herd {
@@ -75,7 +75,7 @@ class Service {
   bool recognize_unlocked_master();
 
   /// The command was started as this child.
-  void launched(Children& children, pid_t pid) { launcher_.emplace(children, pid); }
+  void launched(os::Children& children, pid_t pid) { launcher_.emplace(children, pid); }
   /// Before the end of the io_context of those children.
   void forget_launcher() noexcept { launcher_.reset(); }
   /// The child that the command was started as, while it lives; else 0.
@@ -95,7 +95,7 @@ class Service {
   Masters masters_;
   Master current_;
   std::optional<flock::LockFile> kept_;
-  std::optional<Children::Child> launcher_;
+  std::optional<os::Children::Child> launcher_;
   std::string end_;
 };
 

@@ -79,7 +79,7 @@ struct Pipe {
 /// A running command. Whoever loses it, by an exception or with the loop, has killed it.
 class Running {
  public:
-  Running(asio::io_context& io, Children& children, Pipe pipe, pid_t pid)
+  Running(asio::io_context& io, os::Children& children, Pipe pipe, pid_t pid)
       : child_(children, pid), tail_(std::make_shared<Tail>(io, std::move(pipe.reader))) {
     tail_->follow();
   }
@@ -93,11 +93,11 @@ class Running {
   void kill() const {
     if (!child_.status()) ::kill(-child_.pid(), SIGKILL);
   }
-  Children::Child& child() noexcept { return child_; }
+  os::Children::Child& child() noexcept { return child_; }
   std::string finish() { return tail_->finish(); }
 
  private:
-  Children::Child child_;
+  os::Children::Child child_;
   std::shared_ptr<Tail> tail_;
 };
 
@@ -114,7 +114,7 @@ std::string CommandResult::last_line() const {
   return line;
 }
 
-asio::awaitable<CommandResult> run_command(asio::io_context& io, Children& children,
+asio::awaitable<CommandResult> run_command(asio::io_context& io, os::Children& children,
                                            std::string command,
                                            std::vector<std::string> environment,
                                            os::Deadline deadline) {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/herd/children.h"
+#include "lib/os/children.h"
 
 namespace drover::herd {
 
@@ -25,7 +25,7 @@ struct CommandResult {
 /// os::spawn_apart says. At the deadline its process group is killed with SIGKILL, also when the
 /// coroutine is destroyed before; what it leaves in the background when it ends by itself is let
 /// be. Sleeps until it writes or ends. Throws Error when it cannot be started.
-asio::awaitable<CommandResult> run_command(asio::io_context& io, Children& children,
+asio::awaitable<CommandResult> run_command(asio::io_context& io, os::Children& children,
                                            std::string command,
                                            std::vector<std::string> environment,
                                            os::Deadline deadline);

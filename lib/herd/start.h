@@ -7,11 +7,11 @@
 #include <string>
 
 #include "lib/flock/watch.h"
-#include "lib/herd/children.h"
 #include "lib/herd/herd.h"
 #include "lib/herd/output.h"
 #include "lib/herd/service.h"
 #include "lib/herd/stop.h"
+#include "lib/os/children.h"
 
 namespace drover::herd {
 
@@ -27,7 +27,7 @@ struct StartContext {
   const HerdRequest& request;
   const Voice& voice;
   Service& service;
-  Children& children;
+  os::Children& children;
   flock::Watch& watch;
   const Stop& stop;
   std::optional<Output>& output;  ///< is made here

@@ -90,7 +90,7 @@ asio::awaitable<void> Stop::enforced(std::function<bool()> gone, std::chrono::na
   co_await until(killed, std::nullopt);
 }
 
-asio::awaitable<void> end_descendants(Children& children, pid_t but,
+asio::awaitable<void> end_descendants(os::Children& children, pid_t but,
                                       std::chrono::nanoseconds patience) {
   const auto gone = [&] {
     children.reap();

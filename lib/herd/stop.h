@@ -9,9 +9,9 @@
 #include <string>
 #include <string_view>
 
-#include "lib/herd/children.h"
 #include "lib/herd/service.h"
 #include "lib/herd/voice.h"
+#include "lib/os/children.h"
 
 namespace drover::herd {
 
@@ -45,7 +45,7 @@ void pass(const os::Process& process, int number, std::string_view role, const V
 /// Ends whoever descends from this process, without `but`: TERM, and KILL after `patience`. Not
 /// those that belong to somebody else by now, such as what "docker exec" has left to process 1.
 /// Says nothing. Blocks for an instant.
-asio::awaitable<void> end_descendants(Children& children, pid_t but,
+asio::awaitable<void> end_descendants(os::Children& children, pid_t but,
                                       std::chrono::nanoseconds patience);
 
 }  // namespace drover::herd

@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "lib/flock/watch.h"
-#include "lib/herd/children.h"
 #include "lib/herd/herd.h"
 #include "lib/herd/service.h"
 #include "lib/herd/stop.h"
+#include "lib/os/children.h"
 #include "lib/os/folder_signal.h"
 
 namespace drover::herd {
@@ -19,7 +19,7 @@ namespace drover::herd {
 class Vigil {
  public:
   Vigil(asio::io_context& io, const HerdRequest& request, const Voice& voice, Service& service,
-        Children& children, flock::Watch& watch, const Stop& stop)
+        os::Children& children, flock::Watch& watch, const Stop& stop)
       : io_(io),
         request_(request),
         voice_(voice),
@@ -60,7 +60,7 @@ class Vigil {
   const HerdRequest& request_;
   const Voice& voice_;
   Service& service_;
-  Children& children_;
+  os::Children& children_;
   flock::Watch& watch_;
   const Stop& stop_;
   std::optional<os::FolderSignal> folder_;

@@ -1,9 +1,9 @@
 // What a server says over the NOTIFY_SOCKET that drover-herd gives it.
-#include "lib/herd/notify_socket.h"
+#include "lib/control/notify_socket.h"
 #include "tests/fuzz/input.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace drover::herd;
+  using namespace drover::control;
   const std::string_view text = drover::fuzz::text_of(data, size);
   const auto fields = parse_notify(text);
   if (!fields) return 0;

@@ -1,8 +1,8 @@
-#include "lib/cli/duration.h"
+#include "lib/config/duration.h"
 
 #include "tests/unit/catch.h"
 
-using drover::cli::parse_duration;
+using drover::config::parse_duration;
 using namespace std::chrono_literals;
 
 TEST_CASE("durations read as people write them") {

@@ -13,10 +13,11 @@ namespace fs = std::filesystem;
 const std::map<std::string, std::set<std::string>> kMayUse = {
     {"os", {"os"}},
     {"flock", {"os", "flock"}},
-    {"environ", {"os", "environ"}},
+    {"config", {"os", "config"}},
+    {"environ", {"os", "config", "environ"}},
     {"control", {"os", "control"}},
     {"herd", {"os", "flock", "control", "herd"}},
-    {"cli", {"os", "cli"}},
+    {"cli", {"os", "config", "cli"}},
 };
 
 std::vector<std::smatch> all_matches(const std::string& text, const std::regex& pattern) {

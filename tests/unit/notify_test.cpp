@@ -10,22 +10,21 @@
 #include <cerrno>
 #include <vector>
 
-#include "lib/herd/notify_socket.h"
 #include "lib/os/error.h"
 #include "lib/os/unix_address.h"
 #include "tests/unit/catch.h"
+#include "tests/unit/notify.h"
 #include "tests/unit/support.h"
 
 using namespace drover;
 using namespace drover::herd;
 using namespace std::chrono_literals;
+using test::datagram_socket;
 using test::Folder;
+using test::send_to;
+using test::Warnings;
 
 namespace {
-
-os::Fd datagram_socket() {
-  return os::Fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-}
 
 /// A supervisor's side: raw, read by hand.
 class Receiver {
@@ -43,36 +42,6 @@ class Receiver {
 
  private:
   os::Fd socket_;
-};
-
-/// A server's side. False when there was no room, or nobody to take it; errno says which.
-bool send_to(const std::string& name, const std::string& text, int passed = -1) {
-  const os::Fd socket = datagram_socket();
-  const auto address = os::unix_address(name);
-  iovec place{const_cast<char*>(text.data()), text.size()};
-  msghdr message{};
-  message.msg_name = const_cast<sockaddr*>(address->get());
-  message.msg_namelen = address->size;
-  message.msg_iov = &place;
-  message.msg_iovlen = 1;
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  if (passed >= 0) {
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* part = CMSG_FIRSTHDR(&message);
-    part->cmsg_level = SOL_SOCKET;
-    part->cmsg_type = SCM_RIGHTS;
-    part->cmsg_len = CMSG_LEN(sizeof(int));
-    *reinterpret_cast<int*>(CMSG_DATA(part)) = passed;
-  }
-  return ::sendmsg(socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
-}
-
-struct Warnings {
-  std::vector<std::string> lines;
-  drover::flock::Notice take() {
-    return [this](const std::string& line) { lines.push_back(line); };
-  }
 };
 
 long long monotonic_usec() {
@@ -222,130 +191,4 @@ TEST_CASE("a watchdog is fed twice in its time, by whom it is meant for") {
   CHECK_FALSE(interval("3000000", "x"));
   for (const char* usec : {"", "0", "-1", "3s", "18446744073709551615", "99999999999999999999"})
     CHECK_FALSE(interval(usec, ""));
-}
-
-TEST_CASE("a notify message is read strictly") {
-  const auto fields = parse_notify("READY=1\nSTATUS=a=b\n\nnothing\n=x\nREADY=0\nEMPTY=\n");
-  REQUIRE(fields);
-  CHECK(*fields == NotifyFields{{"READY", "1"}, {"STATUS", "a=b"}, {"EMPTY", ""}});
-  using namespace std::string_view_literals;
-  CHECK(parse_notify("READY=1\0"sv));
-  for (const auto text : {""sv, "\n"sv, "READY"sv, "=1"sv, "READY=1\0STATUS=x"sv})
-    CHECK_FALSE(parse_notify(text));
-}
-
-namespace {
-
-/// A notify socket and what came.
-struct Heard {
-  explicit Heard(const std::string& path)
-      : socket(
-            io, path, [this](const NotifyMessage& message) { messages.push_back(message); },
-            warnings.take()) {}
-  asio::io_context io{1};
-  Warnings warnings;
-  std::vector<NotifyMessage> messages;
-  NotifySocket socket;
-};
-
-}  // namespace
-
-TEST_CASE("a server is heard, with the number that the kernel knows") {
-  const Folder folder;
-  const mode_t usual = ::umask(077);
-  Heard heard(folder / "notify");
-  CHECK(::umask(usual) == 077);
-  struct stat st {};
-  REQUIRE(::stat((folder / "notify").c_str(), &st) == 0);
-  CHECK((st.st_mode & 07777) == 0777);
-  const test::Child server([&] { send_to(heard.socket.path(), "READY=1\nMAINPID=1"); });
-  while (heard.messages.empty())
-    heard.io.run_one();
-  CHECK(heard.messages[0].pid == server.pid());
-  CHECK(heard.messages[0].uid == ::getuid());
-  CHECK(heard.messages[0].says("READY", "1"));
-  CHECK_FALSE(heard.messages[0].says("STOPPING", "1"));
-}
-
-TEST_CASE("descriptors that a server passes are closed unseen, which is what BARRIER=1 asks for") {
-  const Folder folder;
-  Heard heard(folder / "notify");
-  int ends[2];
-  REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
-  const os::Fd reader(ends[0]);
-  os::Fd writer(ends[1]);
-  REQUIRE(send_to(folder / "notify", "BARRIER=1", writer.get()));
-  writer.reset();
-  char byte = 0;
-  CHECK(::read(reader.get(), &byte, 1) == -1);
-  heard.io.poll();
-  CHECK(heard.messages.size() == 1);
-  CHECK(::read(reader.get(), &byte, 1) == 0);
-}
-
-TEST_CASE("a flood is read in portions, nonsense is ignored and reported once") {
-  const Folder folder;
-  Heard heard(folder / "notify");
-  const os::Fd sender = datagram_socket();
-  CHECK(send_to(folder / "notify", "X=" + std::string(5000, 'x')));
-  CHECK(send_to(folder / "notify", "nonsense"));
-  heard.io.poll();
-  CHECK(heard.messages.empty());
-  REQUIRE(heard.warnings.lines.size() == 1);
-  CHECK(heard.warnings.lines[0].find("too long") != std::string::npos);
-  size_t sent = 0;
-  while (sent < 200 && send_to(folder / "notify", "READY=1"))
-    ++sent;
-  heard.io.restart();
-  heard.io.poll_one();
-  CHECK(heard.messages.size() == std::min<size_t>(sent, 64));
-  heard.io.poll();
-  CHECK(heard.messages.size() == sent);
-}
-
-TEST_CASE("a herd that was started anew is reached at the old place") {
-  const Folder folder;
-  const std::string path = folder / "notify";
-  // As left behind by a herd that was killed.
-  std::optional<test::Child> killed([&] {
-    static std::optional<Heard> left;
-    left.emplace(path);
-  });
-  CHECK_THROWS_AS(Heard(path), Error);
-  CHECK(send_to(path, "READY=1"));
-  killed.reset();
-  CHECK_FALSE(send_to(path, "READY=1"));
-  {
-    Heard heard(path);
-    CHECK(send_to(path, "READY=1"));
-    heard.io.poll();
-    CHECK(heard.messages.size() == 1);
-  }
-  CHECK_FALSE(os::file_at(path));
-}
-
-TEST_CASE("a notify socket removes sockets only, and at its end only itself") {
-  const Folder folder;
-  test::write_file(folder / "file", "precious");
-  CHECK_THROWS_AS(Heard(folder / "file"), Error);
-  CHECK(test::read_file(folder / "file") == "precious");
-  {
-    const Heard heard(folder / "notify");
-    std::filesystem::remove(folder / "notify");
-    test::write_file(folder / "notify", "another's");
-  }
-  CHECK(test::read_file(folder / "notify") == "another's");
-}
-
-TEST_CASE("a path with no room in an address is refused with a hint") {
-  const Folder folder;
-  const std::string path = folder / std::string(os::kLongestSocketPath, 'x');
-  try {
-    const Heard heard(path);
-    FAIL("bound");
-  } catch (const Error& error) {
-    CHECK(error.err() == ENAMETOOLONG);
-    CHECK(std::string(error.what()).find("at most 107 bytes") != std::string::npos);
-    CHECK_FALSE(error.hint().empty());
-  }
 }

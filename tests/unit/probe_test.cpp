@@ -16,8 +16,8 @@
 
 using namespace drover;
 using namespace std::chrono_literals;
-using herd::Children;
 using herd::parse_probe;
+using os::Children;
 using test::Folder;
 
 namespace {

@@ -1,4 +1,4 @@
-#include "lib/herd/notify_socket.h"
+#include "lib/control/notify_socket.h"
 
 #include <fmt/core.h>
 #include <sys/socket.h>
@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
-#include "lib/flock/arrivals.h"
 #include "lib/os/error.h"
 #include "lib/os/unix_address.h"
 
-namespace drover::herd {
+namespace drover::control {
 namespace {
 
 constexpr const char* kTried = "make a notify socket at";
@@ -55,6 +55,30 @@ void remove_stale(const std::string& path, const os::UnixAddress& address) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw Error(errno, "replace", path);
 }
 
+void pass_credentials(const os::Fd& socket) {
+  const int on = 1;
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
+    throw Error(errno, "make a notify socket");
+}
+
+os::Fd bound_anywhere() {
+  os::Fd socket = datagram_socket();
+  pass_credentials(socket);
+  const sockaddr_un nameless{.sun_family = AF_UNIX, .sun_path = {}};
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&nameless), sizeof(sa_family_t)) != 0)
+    throw Error(errno, "make a notify socket");
+  return socket;
+}
+
+std::string abstract_name_of(int socket) {
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    throw Error(errno, "make a notify socket");
+  const size_t length = size - offsetof(sockaddr_un, sun_path);
+  return "@" + std::string(address.sun_path + 1, length - 1);
+}
+
 os::Fd bound_at(const std::string& path) {
   const auto address = os::unix_address(path);
   if (!address)
@@ -63,9 +87,7 @@ os::Fd bound_at(const std::string& path) {
                                      os::kLongestSocketPath, path.size()),
                          "put the pidfile into a folder with a shorter path, such as one in /run");
   os::Fd socket = datagram_socket();
-  const int on = 1;
-  if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
-    throw Error(errno, kTried, path);
+  pass_credentials(socket);
   remove_stale(path, *address);
   const OpenUmask open;
   if (::bind(socket.get(), address->get(), address->size) != 0) throw Error(errno, kTried, path);
@@ -103,22 +125,22 @@ std::optional<NotifyFields> parse_notify(std::string_view text) {
 }
 
 NotifySocket::NotifySocket(asio::io_context& io, const std::string& path, OnMessage on_message,
-                           flock::Notice warning)
-    : path_(os::absolute(path)),
-      on_message_(std::move(on_message)),
+                           Warning warning)
+    : on_message_(std::move(on_message)),
       warning_(std::move(warning)),
-      socket_(io, bound_at(path_).release()),
-      file_(os::file_at(path_)) {
+      socket_(io, (path.empty() ? bound_anywhere() : bound_at(os::absolute(path))).release()),
+      name_(path.empty() ? abstract_name_of(socket_.native_handle()) : os::absolute(path)),
+      file_(os::file_at(name_)) {
   wait();
 }
 
 NotifySocket::~NotifySocket() {
-  if (file_ && os::file_at(path_) == file_) ::unlink(path_.c_str());
+  if (file_ && os::file_at(name_) == file_) ::unlink(name_.c_str());
 }
 
 void NotifySocket::wait() {
   socket_.async_wait(asio::posix::stream_descriptor::wait_read, [this](asio::error_code error) {
-    if (flock::cancelled(error)) return;
+    if (error == asio::error::operation_aborted) return;
     read_some();
     wait();
   });
@@ -161,8 +183,8 @@ bool NotifySocket::read_one() {
 
 void NotifySocket::ignored(pid_t pid, std::string_view why) {
   if (!warned_)
-    warning_(fmt::format("ignored a message of process {} on '{}': {}", pid, path_, why));
+    warning_(fmt::format("ignored a message of process {} on '{}': {}", pid, name_, why));
   warned_ = true;
 }
 
-}  // namespace drover::herd
+}  // namespace drover::control

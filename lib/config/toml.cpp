@@ -1,4 +1,4 @@
-#include "lib/environ/toml.h"
+#include "lib/config/toml.h"
 
 #include <fmt/core.h>
 
@@ -6,7 +6,7 @@
 
 #include "lib/os/error.h"
 
-namespace drover::environ {
+namespace drover::config {
 
 void toml_assertion_failed(const char* expression) { throw TomlAssertion(expression); }
 
@@ -21,4 +21,4 @@ toml::table parse_toml(std::string_view text, const std::string& path, const cha
   }
 }
 
-}  // namespace drover::environ
+}  // namespace drover::config

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace drover::environ {
+namespace drover::config {
 
 /// Thrown where toml++ asserts.
 class TomlAssertion : public std::logic_error {
@@ -14,7 +14,7 @@ class TomlAssertion : public std::logic_error {
 };
 [[noreturn]] void toml_assertion_failed(const char* expression);
 
-}  // namespace drover::environ
+}  // namespace drover::config
 
 // Texts can be written that break an assertion of toml++ 3.3 ("[@"), which in a release build would
 // be undefined behaviour: in every build it becomes an exception. And its table of blanks takes
@@ -22,7 +22,7 @@ class TomlAssertion : public std::logic_error {
 #pragma push_macro("NDEBUG")
 #undef NDEBUG
 #define TOML_ASSERT(expression) \
-  ((expression) ? static_cast<void>(0) : drover::environ::toml_assertion_failed(#expression))
+  ((expression) ? static_cast<void>(0) : drover::config::toml_assertion_failed(#expression))
 #include <toml++/impl/preprocessor.h>
 #pragma push_macro("TOML_UNREACHABLE")
 #undef TOML_UNREACHABLE
@@ -32,9 +32,9 @@ class TomlAssertion : public std::logic_error {
 #include <toml++/toml.h>
 #pragma pop_macro("NDEBUG")
 
-namespace drover::environ {
+namespace drover::config {
 
 /// Throws Error (EBADMSG), "cannot TRIED 'PATH:LINE'", when the text is no TOML.
 toml::table parse_toml(std::string_view text, const std::string& path, const char* tried);
 
-}  // namespace drover::environ
+}  // namespace drover::config

@@ -1,4 +1,4 @@
-#include "lib/herd/children.h"
+#include "lib/os/children.h"
 
 #include <sys/wait.h>
 
@@ -6,7 +6,7 @@
 #include <asio/use_awaitable.hpp>
 #include <cerrno>
 
-namespace drover::herd {
+namespace drover::os {
 
 void Children::reap() {
   for (;;) {
@@ -16,11 +16,11 @@ void Children::reap() {
     if (pid <= 0) return;
     const auto found = awaited_.find(pid);
     if (found != awaited_.end()) {
-      found->second->status_ = os::ExitStatus{status};
+      found->second->status_ = ExitStatus{status};
       found->second->changed_.cancel();
       awaited_.erase(found);
     } else if (other_) {
-      other_(pid, os::ExitStatus{status});
+      other_(pid, ExitStatus{status});
     }
   }
 }
@@ -34,13 +34,13 @@ Children::Child::~Child() {
   if (!status_) children_.awaited_.erase(pid_);
 }
 
-asio::awaitable<std::optional<os::ExitStatus>> Children::Child::ended(os::Deadline deadline) {
-  while (!status_ && (!deadline || os::Timer::Clock::now() < *deadline)) {
-    changed_.expires_at(deadline.value_or(os::Timer::Clock::time_point::max()));
+asio::awaitable<std::optional<ExitStatus>> Children::Child::ended(Deadline deadline) {
+  while (!status_ && (!deadline || Timer::Clock::now() < *deadline)) {
+    changed_.expires_at(deadline.value_or(Timer::Clock::time_point::max()));
     asio::error_code woken;
     co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   }
   co_return status_;
 }
 
-}  // namespace drover::herd
+}  // namespace drover::os

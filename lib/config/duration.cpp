@@ -1,8 +1,8 @@
-#include "lib/cli/duration.h"
+#include "lib/config/duration.h"
 
 #include <charconv>
 
-namespace drover::cli {
+namespace drover::config {
 
 std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   double value = 0;
@@ -28,4 +28,4 @@ std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   return std::chrono::ceil<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
 }
 
-}  // namespace drover::cli
+}  // namespace drover::config

@@ -14,14 +14,14 @@
 #include "lib/os/process.h"
 #include "lib/os/timer.h"
 
-namespace drover::herd {
+namespace drover::os {
 
 /// Used by the one thread that runs the io_context; outlives every Child. No timer and no
 /// descriptor of its own. Nobody else in the process may wait for children.
 class Children {
  public:
   class Child;
-  using Visit = std::function<void(pid_t, os::ExitStatus)>;
+  using Visit = std::function<void(pid_t, ExitStatus)>;
 
   explicit Children(asio::io_context& io) : io_(io) {}
   Children(const Children&) = delete;
@@ -51,17 +51,17 @@ class Children::Child {
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   /// How it ended; empty until it was reaped.
-  [[nodiscard]] const std::optional<os::ExitStatus>& status() const noexcept { return status_; }
+  [[nodiscard]] const std::optional<ExitStatus>& status() const noexcept { return status_; }
   /// Until it was reaped, at most until `deadline`: the status, empty at the deadline. For one
   /// waiter at a time.
-  asio::awaitable<std::optional<os::ExitStatus>> ended(os::Deadline deadline);
+  asio::awaitable<std::optional<ExitStatus>> ended(Deadline deadline);
 
  private:
   friend class Children;
   Children& children_;
   pid_t pid_;
-  std::optional<os::ExitStatus> status_;
-  os::Timer changed_;
+  std::optional<ExitStatus> status_;
+  Timer changed_;
 };
 
-}  // namespace drover::herd
+}  // namespace drover::os

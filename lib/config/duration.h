@@ -5,10 +5,10 @@
 #include <optional>
 #include <string_view>
 
-namespace drover::cli {
+namespace drover::config {
 
 /// Seconds without a unit; units ms, s, m, h, d; a fraction is allowed, a sign is not. Empty when
 /// it is none, or longer than 1000 days.
 std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text);
 
-}  // namespace drover::cli
+}  // namespace drover::config
