@@ -2,14 +2,14 @@
 # Installs what is missing, builds, and runs every test.
 #
 #   tests/run.sh                     every stage but the last three, once
-#   tests/run.sh unit cli            these stages only: format build unit cli faults servers chaos
-#                                    supervisors install quickstart bench sanitized
+#   tests/run.sh unit cli            these stages only: format build unit cli companions faults servers
+#                                    chaos supervisors install quickstart bench sanitized
 #                                    sanitized-servers tidy fuzz
 #   REPEAT=20 tests/run.sh cli       the stage that many times
 #   DROVER_CHAOS_ROUNDS=200 tests/run.sh chaos    that many random faults for each server, not 20
 set -eu
 cd "$(dirname "$0")/.."
-stages=${*:-format build unit cli faults servers chaos supervisors install quickstart bench sanitized}
+stages=${*:-format build unit cli companions faults servers chaos supervisors install quickstart bench sanitized}
 repeat=${REPEAT:-1}
 jobs=$(nproc)
 export PYTHONDONTWRITEBYTECODE=1 CTEST_OUTPUT_ON_FAILURE=1
@@ -86,7 +86,7 @@ stage() {
       say 'Unit tests'
       run_ctest clang
       ;;
-    cli | faults | servers | chaos | supervisors | install)
+    cli | companions | faults | servers | chaos | supervisors | install)
       build release
       run_pytest "$1" release
       ;;
@@ -103,7 +103,7 @@ stage() {
       build asan
       say 'Unit tests under ASan and UBSan'
       run_ctest asan
-      run_pytest cli asan
+      for folder in cli companions; do run_pytest "$folder" asan; done
       ;;
     sanitized-servers)
       build asan

@@ -21,6 +21,8 @@ std::string time_text(double seconds);
 
 /// The answer of any command but `timeline`; empty when there is nothing to say.
 std::string as_text(const Json& answer);
+/// The answers of a manager of companions; empty when it is none of them.
+std::string companions_text(const Json& answer);
 /// "reload 4 done in 3.2 s, 123 follows 111".
 std::string verdict(const Json& reload);
 /// A line of `events`.

@@ -116,6 +116,7 @@ std::string as_text(const Json& answer) {
   if (member(answer, "state").is_string()) return status_text(answer);
   if (const Json& holders = member(answer, "holders"); holders.is_array())
     return holders_text(holders);
+  if (std::string text = companions_text(answer); !text.empty()) return text;
   return any_text(answer);
 }
 

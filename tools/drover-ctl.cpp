@@ -22,11 +22,11 @@ using control::Json;
 
 const cli::Description kDescription{
     .name = "drover-ctl",
-    .synopsis = "[OPTIONS] COMMAND [NAME | SIG]",
+    .synopsis = "[OPTIONS] COMMAND [NAME] [SIG]",
     .summary =
         "Ask a running herd or companion manager, and wait until it is done. COMMAND:\n"
         "  status reload stop signal holders events timeline\n"
-        "  start restart reread why",
+        "  start restart reread why reopen release shutdown",
     .examples = {"drover-ctl -p /run/app/app.pid reload && echo 'the new code serves'",
                  "drover-ctl -p /run/app/app.pid status --json | jq '.generations[].master'",
                  "etcdctl lock deploy -- drover-ctl -p /run/app/app.pid reload"},
@@ -42,18 +42,20 @@ struct Command {
   const char* what;     ///< as in "cannot WHAT 'SUBJECT'"
   bool changes = true;  ///< the server goes on with it when nobody waits any more
   Word word = Word::none;
-  const char* member = "name";  ///< what the word is in the request
 };
 
 constexpr Command kCommands[] = {
     {"status", "show the status of", false, Word::optional},
     {"reload", "reload"},
     {"stop", "stop", true, Word::optional},
-    {"signal", "signal", true, Word::needed, "signal"},
+    {"signal", "signal", true, Word::needed},
     {"start", "start", true, Word::needed},
     {"restart", "restart", true, Word::needed},
     {"reread", "read again the companions of"},
     {"why", "explain", false, Word::optional},
+    {"reopen", "open the logs anew of", true, Word::optional},
+    {"release", "release the lock of", true, Word::needed},
+    {"shutdown", "stop"},
     {"events", "follow", false},
     {"timeline", "show the last reload of", false},
     {"holders", "show the holders of", false},
@@ -65,17 +67,19 @@ constexpr uint64_t kLargestSeq = uint64_t{1} << 53;
 struct Arguments {
   std::string socket;
   Command command{};
-  std::optional<std::string> word;
+  std::optional<std::string> name;
+  std::optional<std::string> signal;
   std::optional<uint64_t> since;
   std::optional<std::chrono::nanoseconds> wait;
   os::Deadline deadline;
   bool json = false;
   bool trace = false;
+  bool dry_run = false;
+  bool kill = false;
+  bool group = false;
 
-  [[nodiscard]] bool is(std::string_view name) const { return name == command.name; }
-  [[nodiscard]] const std::string& subject() const {
-    return word && command.member == std::string_view("name") ? *word : socket;
-  }
+  [[nodiscard]] bool is(std::string_view word) const { return word == command.name; }
+  [[nodiscard]] const std::string& subject() const { return name ? *name : socket; }
 };
 
 Command command_of(const std::string& word) {
@@ -86,22 +90,42 @@ Command command_of(const std::string& word) {
   return *found;
 }
 
-void read_words(const std::vector<std::string>& words, Arguments& arguments) {
+/// A server's master needs no name: "signal SIG", "signal NAME SIG".
+void read_signal(std::vector<std::string>& words, Arguments& arguments) {
+  if (words.size() < 2) throw cli::UsageError("signal needs a SIG");
+  const auto number = os::parse_signal(words.back());
+  if (!number) throw cli::UsageError(fmt::format("'{}' is no signal", words.back()));
+  arguments.signal = os::signal_name(*number);
+  words.pop_back();
+}
+
+void read_words(std::vector<std::string> words, Arguments& arguments) {
   if (words.empty()) throw cli::UsageError("a COMMAND is needed");
   arguments.command = command_of(words[0]);
   const bool is_signal = arguments.is("signal");
-  if (words.size() == 1 && arguments.command.word == Word::needed)
-    throw cli::UsageError(fmt::format("{} needs a {}", words[0], is_signal ? "SIG" : "NAME"));
+  if (is_signal && words.size() <= 3) read_signal(words, arguments);
+  if (words.size() == 1 && arguments.command.word == Word::needed && !is_signal)
+    throw cli::UsageError(fmt::format("{} needs a NAME", words[0]));
   const size_t most = arguments.command.word == Word::none ? 1 : 2;
   if (words.size() > most)
-    throw cli::UsageError(fmt::format("'{}' is too much for {}", words[most], words[0]));
+    throw cli::UsageError(
+        fmt::format("'{}' is too much for {}", words[is_signal ? 3 : most], words[0]));
   if (words.size() < 2) return;
   if (words[1].empty()) throw cli::UsageError("NAME is empty");
-  arguments.word = words[1];
-  if (!is_signal) return;
-  const auto number = os::parse_signal(words[1]);
-  if (!number) throw cli::UsageError(fmt::format("'{}' is no signal", words[1]));
-  arguments.word = os::signal_name(*number);
+  arguments.name = words[1];
+}
+
+/// Options that go with one command only.
+void refuse_strangers(const Arguments& arguments) {
+  const auto refuse = [&](bool is_given, const char* option, const char* command) {
+    if (is_given && !arguments.is(command))
+      throw cli::UsageError(fmt::format("{} goes with {}", option, command));
+  };
+  refuse(arguments.trace, "--trace", "timeline");
+  refuse(arguments.since.has_value(), "--since", "events");
+  refuse(arguments.dry_run, "--dry-run", "reread");
+  refuse(arguments.kill, "--kill", "release");
+  refuse(arguments.group, "--group", "signal");
 }
 
 bool read_arguments(int argc, char** argv, Arguments& arguments) {
@@ -120,15 +144,16 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
       ->type_name("SEQ")
       ->transform(cli::decimal())
       ->check(CLI::Range(uint64_t{0}, kLargestSeq));
+  app.add_flag("--dry-run", arguments.dry_run, "reread: say what would change");
+  app.add_flag("--kill", arguments.kill, "release: end those who keep the lock");
+  app.add_flag("--group", arguments.group, "signal: the companion's whole process group");
   options.allow_names();
   if (!options.parse(argc, argv)) return false;
   for (const auto* option : {socket, service})
     if (option->count() > 1)
       throw cli::UsageError(fmt::format("{} is given more than once", option->get_name()));
   read_words(options.names(), arguments);
-  if (arguments.trace && !arguments.is("timeline"))
-    throw cli::UsageError("--trace goes with timeline");
-  if (arguments.since && !arguments.is("events")) throw cli::UsageError("--since goes with events");
+  refuse_strangers(arguments);
   const char* variable = std::getenv("DROVER_SOCKET");
   if (pidfile) {
     arguments.socket = *pidfile + ".sock";
@@ -145,8 +170,12 @@ bool read_arguments(int argc, char** argv, Arguments& arguments) {
 
 Json request_of(const Arguments& arguments) {
   Json request = {{"command", arguments.command.name}};
-  if (arguments.word) request[arguments.command.member] = *arguments.word;
+  if (arguments.name) request["name"] = *arguments.name;
+  if (arguments.signal) request["signal"] = *arguments.signal;
   if (arguments.since) request["since"] = *arguments.since;
+  if (arguments.dry_run) request["dry_run"] = true;
+  if (arguments.kill) request["kill"] = true;
+  if (arguments.group) request["group"] = true;
   return request;
 }
 

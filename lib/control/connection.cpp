@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
@@ -45,31 +46,35 @@ void Connection::be_late() {
   if (!gone_) socket_.cancel();
 }
 
-/// Adds what has come to the line. Outside of the coroutine, whose frame the buffer would be in.
-Connection::Piece Connection::take_piece(std::string& line) {
+/// Outside of the coroutine, whose frame the buffer would be in.
+Connection::Piece Connection::take_piece() {
   std::array<char, 4096> buffer;
   const ssize_t size = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), 0);
   if (size < 0 && errno == EAGAIN) return Piece::none_yet;
   if (size < 0 && errno == EINTR) return Piece::some;
-  if (size == 0 && !line.empty()) throw Refused("usage", "the line has no end");
+  if (size == 0 && !read_.empty()) throw Refused("usage", "the line has no end");
   if (size <= 0) {
     close();
     return Piece::last;
   }
-  const std::string_view text(buffer.data(), static_cast<size_t>(size));
-  const size_t end = text.find('\n');
-  line += text.substr(0, end);
-  if (line.size() > limits_.line)
-    throw Refused("usage", fmt::format("the line is longer than {} bytes", limits_.line));
-  return end == std::string_view::npos ? Piece::some : Piece::last;
+  read_.append(buffer.data(), static_cast<size_t>(size));
+  return Piece::some;
 }
 
 asio::awaitable<std::string> Connection::read_line() {
   const Patience patience(*this, &Connection::be_late);
-  std::string line;
-  while (!gone_ && !late_) {
-    const Piece piece = take_piece(line);
-    if (piece == Piece::last) co_return line;
+  for (size_t searched = 0; !gone_ && !late_;) {
+    const size_t end = read_.find('\n', searched);
+    if (std::min(end, read_.size()) > limits_.line)
+      throw Refused("too_long", fmt::format("the line is longer than {} bytes", limits_.line));
+    if (end != std::string::npos) {
+      std::string line = read_.substr(0, end);
+      read_.erase(0, end + 1);
+      co_return line;
+    }
+    searched = read_.size();
+    const Piece piece = take_piece();
+    if (piece == Piece::last) co_return "";
     if (piece == Piece::none_yet) co_await next(socket_, Descriptor::wait_read);
   }
   if (late_)

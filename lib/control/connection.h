@@ -19,7 +19,8 @@ struct Limits {
   size_t line = 64 << 10;   ///< bytes of a request
   size_t unsent = 1 << 20;  ///< bytes that a client may leave unread, beside the kernel's buffer
   size_t connections = 32;  ///< at a time
-  /// For the whole request, and for reading the answer's end. No timer runs but in these times.
+  bool one_request = true;  ///< hang up behind the first answer
+  /// For a whole request, and for reading the answer's end. No timer runs but in these times.
   std::chrono::milliseconds patience{5000};
   std::chrono::milliseconds pause{1000};  ///< until one more look when no descriptor is left
 };
@@ -30,8 +31,8 @@ class Connection {
   /// Throws Error when no descriptor is left for its timer, and leaves the socket to the caller.
   Connection(asio::io_context& io, os::Fd&& socket, const Limits& limits);
 
-  /// The first line, without its end. Throws Refused: "usage" when it is too long or has no end,
-  /// "late" after the patience. Empty when the client has gone without a word.
+  /// The next line, without its end. Throws Refused: "too_long", "usage" when it has no end, "late"
+  /// after the patience. Empty when the client has gone without a word.
   asio::awaitable<std::string> read_line();
 
   /// Sends at once what the kernel takes and keeps the rest. Never blocks, never raises SIGPIPE.
@@ -56,12 +57,13 @@ class Connection {
   class Patience;
   enum class Piece { some, last, none_yet };
 
-  Piece take_piece(std::string& line);
+  Piece take_piece();
   void be_late();
 
   asio::posix::stream_descriptor socket_;
   Alarm alarm_;
   Limits limits_;
+  std::string read_;  ///< what has come and was not yet given out
   std::string unsent_;
   bool gone_ = false;
   bool woken_ = false;

@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 inline constexpr int kVersion = 1;
 
 /// The other side asked for what cannot be done; nothing has happened. Its `code` is for programs:
-/// "usage", "not_allowed", "busy", "late", "failed", "internal".
+/// "usage", "too_long", "not_allowed", "busy", "late", "failed", "internal".
 class Refused : public std::runtime_error {
  public:
   Refused(std::string code, const std::string& reason)

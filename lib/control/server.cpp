@@ -26,11 +26,6 @@ bool may_speak(int socket) noexcept {
   return peer.uid == 0 || peer.uid == ::geteuid();
 }
 
-void turn_away(int socket, std::string_view code, std::string_view reason) noexcept {
-  const std::string line = as_line(refusal(code, reason));
-  (void)!::send(socket, line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 }  // namespace
 
 void Reply::line(std::string_view text) {
@@ -49,11 +44,12 @@ void Reply::finish(const Json& object) {
 /// What a client's coroutine needs, which may be there longer than the Server.
 struct Server::State : std::enable_shared_from_this<State> {
   State(asio::io_context& loop, const std::string& path, Handler handle, Warning warn,
-        const Limits& bounds)
+        const Limits& bounds, const Dialect& spoken)
       : io(loop),
         handler(std::move(handle)),
         warning(std::move(warn)),
         limits(bounds),
+        dialect(spoken),
         file(std::in_place, path),
         acceptor(loop, file->fd()),
         name(file->path()),
@@ -71,14 +67,16 @@ struct Server::State : std::enable_shared_from_this<State> {
   void accept_next();
   void accept_one();
   void take_in(os::Fd client);
+  void turn_away(int socket, std::string_view code, std::string_view reason) const;
   static asio::awaitable<void> serve(std::shared_ptr<State> self,
                                      std::shared_ptr<Connection> client);
-  asio::awaitable<void> answer(Connection& client);
+  asio::awaitable<bool> answer(Connection& client);
 
   asio::io_context& io;
   Handler handler;
   Warning warning;
   Limits limits;
+  Dialect dialect;
   std::optional<SocketFile> file;  ///< empty once nobody is heard any more
   asio::posix::stream_descriptor acceptor;
   std::string name;
@@ -130,37 +128,53 @@ void Server::State::take_in(os::Fd client) {
   asio::co_spawn(io, serve(shared_from_this(), std::move(connection)), asio::detached);
 }
 
+void Server::State::turn_away(int socket, std::string_view code, std::string_view reason) const {
+  const std::string line = as_line(dialect.refusal(code, reason));
+  (void)!::send(socket, line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 asio::awaitable<void> Server::State::serve(std::shared_ptr<State> self,
                                            std::shared_ptr<Connection> client) {
-  co_await self->answer(*client);
-  co_await client->sent_in_time();
+  bool goes_on = true;
+  while (goes_on && !client->gone()) {
+    goes_on = co_await self->answer(*client);
+    co_await client->sent_in_time();
+  }
   client->close();
   self->clients.erase(client);
 }
 
-asio::awaitable<void> Server::State::answer(Connection& client) {
+/// Whether the client may ask again.
+asio::awaitable<bool> Server::State::answer(Connection& client) {
   Reply reply(client);
   const auto fail = [&](const char* what) {
     warning(fmt::format("cannot answer a request at '{}': {}", name, what));
-    reply.finish(refusal("internal", what));
+    reply.finish(dialect.refusal("internal", what));
   };
+  bool has_asked = false;
   try {
     const std::string line = co_await client.read_line();
-    if (client.gone()) co_return;
-    co_await handler(parse_request(line), reply);
+    if (client.gone()) co_return false;
+    has_asked = true;
+    if (!limits.one_request && line.find_first_not_of(" \t\r") == std::string::npos) co_return true;
+    co_await handler(dialect.parse(line), reply);
     if (!reply.finished()) fail("the handler gave no answer");
   } catch (const Refused& refused) {
-    reply.finish(refusal(refused.code(), refused.what()));
+    // Whoever has had its answers is told nothing that it could take for another one.
+    if (!has_asked && !limits.one_request && refused.code() == "late") co_return false;
+    reply.finish(dialect.refusal(refused.code(), refused.what()));
   } catch (const Error& error) {
-    reply.finish(refusal("failed", error.what()));
+    reply.finish(dialect.refusal("failed", error.what()));
   } catch (const std::exception& error) {
     fail(error.what());
   }
+  co_return has_asked && !limits.one_request;
 }
 
 Server::Server(asio::io_context& io, const std::string& path, Handler handler, Warning warning,
-               Limits limits)
-    : state_(std::make_shared<State>(io, path, std::move(handler), std::move(warning), limits)) {
+               Limits limits, Dialect dialect)
+    : state_(std::make_shared<State>(io, path, std::move(handler), std::move(warning), limits,
+                                     dialect)) {
   state_->accept_next();
 }
 

@@ -1,4 +1,5 @@
-// A server on a UNIX socket file: each client that connects makes one request and gets one answer.
+// A server on a UNIX socket file: each client that connects makes a request and gets an answer; one
+// after the other where Limits::one_request says so.
 #pragma once
 
 #include <asio/awaitable.hpp>
@@ -51,6 +52,13 @@ using Handler = std::function<asio::awaitable<void>(Request, Reply&)>;
 /// Gets a line without the program's name.
 using Warning = std::function<void(const std::string&)>;
 
+/// How requests are read and refused.
+struct Dialect {
+  /// Throws Refused.
+  Request (*parse)(std::string_view line) = parse_request;
+  Json (*refusal)(std::string_view code, std::string_view reason) = control::refusal;
+};
+
 /// Not for several threads. No wake-up while nobody is connected; but it tries again while a client
 /// waits and no descriptor is left for it (Limits::pause).
 ///
@@ -61,7 +69,7 @@ class Server {
  public:
   /// Makes the socket file, see SocketFile. Throws Error.
   Server(asio::io_context& io, const std::string& path, Handler handler, Warning warning,
-         Limits limits = {});
+         Limits limits = {}, Dialect dialect = {});
   /// As close(), and cuts off all clients: what Reply::finish() was given before has been sent as
   /// far as the kernel took it.
   ~Server();

@@ -1,22 +1,19 @@
 #include "lib/control/socket_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <optional>
 
 #include "lib/control/address.h"
+#include "lib/control/folder_lock.h"
 #include "lib/os/error.h"
-#include "lib/os/signals.h"
 
 namespace drover::control {
 namespace {
 
-constexpr auto kFolderLocked = std::chrono::seconds(1);
 /// A file that is removed as a dead one's may be another's again before we have bound.
 constexpr int kAttempts = 50;
 
@@ -30,19 +27,6 @@ os::Fd make_socket(const std::string& path) {
   os::Fd made(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made) throw Error(errno, "make socket", path);
   return made;
-}
-
-/// Two servers that start at once must not both take the same file for a dead one's: the second
-/// would remove the first one's. It is let go when the descriptor is closed. Empty when the folder
-/// cannot be locked: whoever keeps it locked shall not keep the server from starting.
-os::Fd lock_folder(const std::string& folder) {
-  using Clock = std::chrono::steady_clock;
-  os::Fd locked = os::try_open(folder, O_RDONLY | O_DIRECTORY);
-  const auto deadline = Clock::now() + kFolderLocked;
-  const os::Interrupter limit(deadline);
-  while (locked && ::flock(locked.get(), LOCK_EX) != 0)
-    if (errno != EINTR || Clock::now() >= deadline) return {};
-  return locked;
 }
 
 /// Removes the file at `path` when it is a socket that nobody listens on; throws Error otherwise.
@@ -77,6 +61,8 @@ SocketFile::SocketFile(const std::string& path) : path_(os::absolute(path)) {
   // no change of the umask, which all threads and children share, and no moment with another mode.
   if (::fchmod(socket_.get(), 0600) != 0) throw Error(errno, "set the mode of socket", path_);
 
+  // Two servers that start at once must not both take the same file for a dead one's: the second
+  // would remove the first one's.
   const os::Fd locked = lock_folder(folder);
   for (int attempt = 0; ::bind(socket_.get(), address.get(), address.size()) != 0; ++attempt) {
     if (errno != EADDRINUSE || attempt == kAttempts) throw Error(errno, "make socket", path_);

@@ -35,6 +35,12 @@ int signal_of(const control::Request& request) {
   return *number;
 }
 
+/// What is meant for one companion shall not reach the server.
+void refuse_name(const control::Request& request) {
+  if (const auto name = request.text("name"))
+    throw Refused("failed", fmt::format("there is no companion '{}' here", *name));
+}
+
 }  // namespace
 
 Json to_json(int number, const ReloadReport& report) {
@@ -112,6 +118,7 @@ Json Desk::last_reload() const {
 
 asio::awaitable<void> Desk::handle(control::Request request, control::Reply& reply) {
   const std::string& command = request.command;
+  refuse_name(request);
   if (command == "status") {
     Json answer = actions_.status();
     answer["last_reload"] = last_reload();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,6 +53,15 @@ void set_inherited(int fd, bool inherited) {
 }
 
 bool is_open(int fd) noexcept { return ::fcntl(fd, F_GETFD) >= 0; }
+
+void close_all_but(std::span<const int> kept) noexcept {
+  int next = STDERR_FILENO + 1;
+  for (const int fd : kept) {
+    if (fd > next) ::syscall(SYS_close_range, next, fd - 1, 0);
+    if (fd >= next) next = fd + 1;
+  }
+  ::syscall(SYS_close_range, next, ~0U, 0);
+}
 
 RaisedDescriptorLimit::RaisedDescriptorLimit() noexcept {
   rlimit limit{};

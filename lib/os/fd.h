@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -54,6 +55,9 @@ Fd duplicate(int fd, int lowest, bool inherit) noexcept;
 /// Whether the descriptor survives exec. Throws Error when it is not open.
 void set_inherited(int fd, bool inherited);
 bool is_open(int fd) noexcept;
+/// Closes every descriptor but 0, 1, 2 and those of `kept`, which is sorted; it may hold -1 and one
+/// twice. close_range(2); needs Linux 5.9, else it does nothing. Async-signal-safe.
+void close_all_but(std::span<const int> kept) noexcept;
 
 /// While it lives, the soft limit of descriptors is the hard one; then the old soft limit is back.
 /// Does nothing when the limit cannot be read or changed.

@@ -89,16 +89,6 @@ int reap(pid_t child) {
   return status;
 }
 
-/// Called by the child. Async-signal-safe.
-void reset_signals() noexcept {
-  // The C library keeps two for itself; the kernel refuses KILL and STOP.
-  for (int number = 1; number < NSIG; ++number)
-    ::signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
-
 /// Forks; the child calls `exec`, which returns, with errno, only when it failed.
 template <class Exec>
 pid_t start(const std::string& name, const Exec& exec) {
@@ -123,6 +113,15 @@ pid_t start(const std::string& name, const Exec& exec) {
 }
 
 }  // namespace
+
+void reset_signals() noexcept {
+  // The C library keeps two for itself; the kernel refuses KILL and STOP.
+  for (int number = 1; number < NSIG; ++number)
+    ::signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
 
 void exec_command(const std::vector<std::string>& command) {
   const auto arguments = arguments_of(command);

@@ -57,6 +57,9 @@ Trial try_out(const Execution& execution, Deadline deadline);
 /// reaps it.
 pid_t spawn_apart(const Execution& execution, int output);
 
+/// For a child between fork and exec: no signal is ignored or blocked any more. Async-signal-safe.
+void reset_signals() noexcept;
+
 /// In what a child differs from this process.
 struct ChildSetup {
   sigset_t mask{};           ///< its signal mask

@@ -6,7 +6,8 @@ import pytest
 
 from conftest import ROOT, needs
 
-PROGRAMS = ("drover-ctl", "drover-doctor", "drover-exec", "drover-herd", "drover-hold", "drover-wait", "drover-ls")
+PROGRAMS = ("drover-companions", "drover-ctl", "drover-doctor", "drover-exec", "drover-herd", "drover-hold",
+            "drover-wait", "drover-ls")
 PAGES = sorted((ROOT / "tools" / "man").glob("*.scd"))
 COMPLETIONS = ROOT / "tools" / "completions"
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS",
@@ -19,7 +20,7 @@ def test_every_program_is_here():
     """A new program needs a page, completions, and its name in this file."""
     sources = {path.stem for path in (ROOT / "tools").glob("drover-*.cpp")}
     assert sources == set(PROGRAMS)
-    assert {path.name.split(".")[0] for path in PAGES} == set(PROGRAMS) | {"drover"}
+    assert {path.name.split(".")[0] for path in PAGES} == set(PROGRAMS) | {"drover", "drover-control"}
     assert {path.name for path in (COMPLETIONS / "bash").iterdir()} == set(PROGRAMS)
     assert {path.name for path in (COMPLETIONS / "zsh").iterdir()} == {f"_{name}" for name in PROGRAMS}
     assert {path.name for path in (COMPLETIONS / "fish").iterdir()} == {f"{name}.fish" for name in PROGRAMS}
@@ -94,6 +95,7 @@ def test_page_names_every_exit_code_of_the_program(program):
     codes = re.findall(r"^\*(\d[\d+n]*)\*$", section(page(program), "EXIT STATUS"), re.M)
     common = ["0", "1", "64", "66", "71", "73", "77"]
     assert codes == {
+        "drover-companions": ["0", "64", "65", "66", "71", "73", "77"],
         "drover-ctl": [*common[:3], "65", "69", *common[4:]],
         "drover-doctor": [*common[:6], "75", "77", "78", "126", "127", "128+n"],
         "drover-exec": ["125", "126", "127", *common[:3], "65", *common[3:], "78"],
@@ -216,7 +218,7 @@ COMPLETION_CASES = [
     (("drover-hold", "app.pid.lock", "cat", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-hold", "--pidfile", "app.pid", "mktem"), {"mktemp"}),
     (("drover-hold", "--pidfile", "app.pid", "--gu"), {"--guard"}),
-    (("drover-ctl", "rel"), {"reload"}),
+    (("drover-ctl", "rel"), {"reload", "release"}),
     (("drover-ctl", "-w", "5s", "sta"), {"status", "start"}),
     (("drover-ctl", "-p", "app"), {"app.pid", "app.pid.lock"}),
     (("drover-ctl", "signal", "QU"), {"QUIT"}),

@@ -12,7 +12,8 @@ import pytest
 from conftest import BUILD, needs
 from support.processes import eventually, in_flock
 
-PROGRAMS = ["drover-ctl", "drover-doctor", "drover-exec", "drover-herd", "drover-hold", "drover-ls", "drover-wait"]
+PROGRAMS = ["drover-companions", "drover-ctl", "drover-doctor", "drover-exec", "drover-herd", "drover-hold", "drover-ls",
+            "drover-wait"]
 
 
 @pytest.fixture(scope="module")

@@ -164,3 +164,14 @@ def test_signal_and_reload_by_hand_and_by_the_herd(server, ctl):
     assert verdict == "done", line
     assert not alive(new)
     assert herd.stop() == 0
+
+
+@pytest.mark.parametrize("words", [("stop", "mailer"), ("signal", "mailer", "TERM"), ("status", "mailer")], ids=" ".join)
+def test_what_is_meant_for_a_companion_does_not_reach_the_server(server, ctl, words):
+    """A herd without companions has nobody of that name."""
+    herd = start(server)
+    done = ctl(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no companion 'mailer' here" in done.stderr
+    assert server.get() == 200 and herd.process.poll() is None
+    assert herd.stop() == 0

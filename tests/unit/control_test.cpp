@@ -160,8 +160,8 @@ TEST_CASE("a line has a length and an end") {
   };
   CHECK(of_length(100).size() == 101);
   CHECK(served.ask(of_length(100)).at(0).at("ok") == true);
-  CHECK(code_of(served.ask(of_length(101))) == "usage");
-  CHECK(code_of(served.ask(std::string(5000, 'x'))) == "usage");
+  CHECK(code_of(served.ask(of_length(101))) == "too_long");
+  CHECK(code_of(served.ask(std::string(5000, 'x'))) == "too_long");
   Peer peer(served.path);
   peer.say("{\"command\":\"status\"}");
   peer.half_close();

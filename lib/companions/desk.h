@@ -1,0 +1,82 @@
+// What a manager of companions answers over its control socket: drover-control(7). A superset of
+// what gunicorn's companion manager answers, whose clients work unchanged.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "lib/companions/manager.h"
+#include "lib/control/events.h"
+#include "lib/control/server.h"
+#include "lib/control/shared_name.h"
+
+namespace drover::companions {
+
+struct DeskActions {
+  /// Reads the configuration anew. Throws Error. Empty where there is none to read.
+  std::function<Specs()> read;
+};
+
+/// Not for several threads.
+class Desk {
+ public:
+  /// Answers at `path`, which the newest of several managers has, and at a name of its own beside
+  /// it: see SharedName. Throws Error.
+  Desk(asio::io_context& io, const std::string& path, Manager& manager, DeskActions actions,
+       control::Warning warning);
+
+  void moved(const Companion& companion, State before);
+  /// All have stopped: the last answers.
+  void ended();
+
+ private:
+  struct Goal;
+  using Companions = Manager::List;
+
+  /// While it lives, the client is woken whenever a companion has moved.
+  class Waiting {
+   public:
+    Waiting(Desk& desk, control::Reply& reply)
+        : desk_(desk), at_(desk.waiting_.insert(desk.waiting_.end(), &reply)) {}
+    ~Waiting() { desk_.waiting_.erase(at_); }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+
+   private:
+    Desk& desk_;
+    std::list<control::Reply*>::iterator at_;
+  };
+
+  asio::awaitable<void> handle(control::Request request, control::Reply& reply);
+  asio::awaitable<void> carry_out(const control::Request& request, control::Reply& reply);
+  control::Json status(const control::Request& request);
+  control::Json hello(const control::Request& request);
+  control::Json reread(const control::Request& request);
+  control::Json why(const control::Request& request);
+  control::Json reopen(const control::Request& request);
+  control::Json signal(const control::Request& request);
+  control::Json release(const control::Request& request);
+  asio::awaitable<void> shut_down(const control::Request& request, control::Reply& reply);
+  asio::awaitable<void> change(const control::Request& request, control::Reply& reply);
+  asio::awaitable<void> until_down(os::Deadline limit, const control::Request& request,
+                                   control::Reply& reply);
+  /// Answers, unless all goals are reached.
+  asio::awaitable<void> wait_for(const std::vector<Goal>& goals, os::Deadline limit,
+                                 const control::Request& request, control::Reply& reply);
+  static std::string message_of(const std::vector<Goal>& goals, bool is_over);
+  [[nodiscard]] Companions named(const control::Request& request) const;
+
+  asio::io_context& io_;
+  Manager& manager_;
+  DeskActions actions_;
+  control::Events events_;
+  std::list<control::Reply*> waiting_;
+  const std::chrono::steady_clock::time_point began_at_ = std::chrono::steady_clock::now();
+  bool has_ended_ = false;
+  control::Server server_;
+  control::SharedName name_;
+};
+
+}  // namespace drover::companions
