@@ -172,7 +172,7 @@ void Companion::prepare_lock() {
   if (!spec_.singleton()) return;
   // A new file would be a second lock, beside the one that somebody still has.
   if (!os::file_at(spec_.lock))
-    if (std::string deleted = flock::hint_of_deleted(spec_.lock); !deleted.empty())
+    if (std::string deleted = surroundings_.hint_of_deleted(spec_.lock); !deleted.empty())
       throw Error::because(EBUSY, "lock", spec_.lock, deleted);
   lock_ = flock::LockFile::open_or_create(spec_.lock, 0600);
   const os::RaisedDescriptorLimit raised;

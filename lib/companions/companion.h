@@ -25,6 +25,8 @@ struct Surroundings {
   std::function<void(const std::string&)> warning;
   Machine::Random random;
   std::string notify = {};  ///< the path of the notify socket; empty for none
+  /// What flock::hint_of_deleted() says of a lock file.
+  std::function<std::string(const std::string& lock)> hint_of_deleted;
   /// A companion has gone from one state to another, or its next moment is another one.
   std::function<void(Companion&, State before)> changed;
 };

@@ -109,13 +109,13 @@ void Desk::moved(const Companion& companion, State before) {
        {"to", to},
        {"reason", reason},
        {"text", fmt::format("{} -> {}{}{}", from, to, reason.empty() ? "" : ": ", reason)}});
-  for (Reply* reply : waiting_)
+  for (Reply* reply : *waiting_)
     reply->wake();
 }
 
 void Desk::ended() {
   has_ended_ = true;
-  for (Reply* reply : waiting_)
+  for (Reply* reply : *waiting_)
     reply->wake();
 }
 

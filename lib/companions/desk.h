@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <list>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,18 +36,21 @@ class Desk {
   struct Goal;
   using Companions = Manager::List;
 
-  /// While it lives, the client is woken whenever a companion has moved.
+  using Replies = std::list<control::Reply*>;
+
+  /// While it lives, the client is woken whenever a companion has moved. The loop may destroy it
+  /// after the desk.
   class Waiting {
    public:
     Waiting(Desk& desk, control::Reply& reply)
-        : desk_(desk), at_(desk.waiting_.insert(desk.waiting_.end(), &reply)) {}
-    ~Waiting() { desk_.waiting_.erase(at_); }
+        : all_(desk.waiting_), at_(all_->insert(all_->end(), &reply)) {}
+    ~Waiting() { all_->erase(at_); }
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
 
    private:
-    Desk& desk_;
-    std::list<control::Reply*>::iterator at_;
+    std::shared_ptr<Replies> all_;
+    Replies::iterator at_;
   };
 
   asio::awaitable<void> handle(control::Request request, control::Reply& reply);
@@ -72,7 +76,7 @@ class Desk {
   Manager& manager_;
   DeskActions actions_;
   control::Events events_;
-  std::list<control::Reply*> waiting_;
+  std::shared_ptr<Replies> waiting_ = std::make_shared<Replies>();
   const std::chrono::steady_clock::time_point began_at_ = std::chrono::steady_clock::now();
   bool has_ended_ = false;
   control::Server server_;

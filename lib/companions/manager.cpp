@@ -10,6 +10,7 @@
 #include <random>
 #include <utility>
 
+#include "lib/flock/holders.h"
 #include "lib/os/error.h"
 #include "lib/os/procfs.h"
 
@@ -72,6 +73,10 @@ Manager::Manager(asio::io_context& io, Specs specs, ManagerHooks hooks)
                     hooks_.warning,
                     make_random(),
                     {},
+                    [this](const std::string& lock) {
+                      if (!deleted_) deleted_ = flock::deleted_files_in_use();
+                      return flock::hint_of_deleted(lock, *deleted_);
+                    },
                     [this](Companion& companion, State before) { changed(companion, before); }},
       notify_(
           io, "", [this](const control::NotifyMessage& message) { heard(message); },
@@ -162,6 +167,7 @@ void Manager::settle_soon() {
 }
 
 void Manager::settle() {
+  deleted_.reset();
   while (settle_once()) {
   }
   drop_removed();

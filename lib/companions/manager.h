@@ -4,7 +4,9 @@
 
 #include <asio/io_context.hpp>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -88,6 +90,8 @@ class Manager {
   Surroundings surroundings_;
   List companions_;
   List removed_;
+  /// For all that are started in one turn of the loop.
+  std::optional<std::map<std::string, pid_t>> deleted_;
   List held_back_;  ///< to be started when their namesakes are gone
   control::NotifySocket notify_;
   control::Alarm alarm_;

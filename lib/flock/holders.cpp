@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 
 #include "lib/os/parallel.h"
 #include "lib/os/procfs.h"
@@ -143,20 +144,28 @@ size_t visit_openers(Files files, Whom whom,
   return unreadable;
 }
 
-std::string hint_of_deleted(const std::string& path) {
-  const std::string gone = os::canonical(path) + " (deleted)";
-  std::string target(gone.size() + 1, '\0');
-  pid_t first = 0;
+std::map<std::string, pid_t> deleted_files_in_use() {
+  constexpr std::string_view kMark = " (deleted)";
+  std::map<std::string, pid_t> found;
+  std::string target(PATH_MAX, '\0');
   visit_openers({}, Whom::others, [&](pid_t pid, const Opened& opened) {
     for (const int fd : opened.deleted) {
       const std::string link = fmt::format("/proc/{}/fd/{}", pid, fd);
       const ssize_t size = ::readlink(link.c_str(), target.data(), target.size());
-      const bool same = size == static_cast<ssize_t>(gone.size()) && target.starts_with(gone);
-      if (same && first == 0) first = pid;
+      std::string_view path(target.data(), static_cast<size_t>(std::max<ssize_t>(size, 0)));
+      if (!path.ends_with(kMark)) continue;
+      path.remove_suffix(kMark.size());
+      found.emplace(path, pid);
     }
   });
-  if (first == 0) return {};
-  return fmt::format("process {} still has a lock file open that was deleted from there", first);
+  return found;
+}
+
+std::string hint_of_deleted(const std::string& path, const std::map<std::string, pid_t>& in_use) {
+  const auto found = in_use.find(os::canonical(path));
+  if (found == in_use.end()) return {};
+  return fmt::format("process {} still has a lock file open that was deleted from there",
+                     found->second);
 }
 
 Sight look_for_holder(const os::FileId& file, LockMode wanted) {

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -63,8 +64,12 @@ enum class Whom { everybody, others };
 size_t visit_openers(Files files, Whom whom,
                      const std::function<void(pid_t, const Opened&)>& visit);
 
-/// Names the first process that has a file open which was deleted from `path`; empty for none.
-std::string hint_of_deleted(const std::string& path);
+/// The paths of regular files that were deleted and are still open, and who has them open: of
+/// several processes the one with the lowest number. Reads /proc once.
+std::map<std::string, pid_t> deleted_files_in_use();
+/// Names the process that has a file open which was deleted from `path`; empty for none.
+std::string hint_of_deleted(const std::string& path,
+                            const std::map<std::string, pid_t>& in_use = deleted_files_in_use());
 
 /// Who is in sight at a lock that cannot be had.
 enum class Sight {

@@ -244,3 +244,26 @@ row_herd() {
   kill "$herd"
   wait "$herd"
 }
+
+# A manager with 1000 companions, while `measure` runs.
+with_companions() {
+  mkdir -p run
+  printf 'run_dir = "run"\n[companion.c]\ncommand = ["sleep", "1000"]\nnumprocs = 1000\nstartsecs = 0\n' >c.toml
+  bin/drover-companions -q --config c.toml &
+  manager=$!
+  until [ -S run/companions.sock ]; do sleep 0.02; done
+  bin/drover-ctl -q -s run/companions.sock start c >/dev/null
+  "$@"
+  kill "$manager"
+  wait "$manager"
+}
+
+row_companions() {
+  title "Companions: 1000 started, seen running, stopped" n p50 p99 ratio
+  STOPWATCH_SECONDS=30 show "1000 runsv<=1.00 x" run "$(rounds 10)" \
+    ::: "drover-companions" "$here/companions.sh" drover "$work/bin" 1000 \
+    ::: "1000 runsv" "$here/companions.sh" runit 1000
+  title "Companions: the status of 1000 (target: 50 ms)" n p50 p99 ratio
+  with_companions show "" run "$(rounds 100)" \
+    ::: "drover-ctl status" bin/drover-ctl -s run/companions.sock status --json
+}

@@ -1,12 +1,12 @@
 #!/bin/sh
 # The bench: one table, each line beside its peers, measured in the same run, in turns.
-#   tests/bench/run.sh [--quick] [--row start|wrapper|death|thousand|port|idle|memory|list|poller|herd]
+#   tests/bench/run.sh [--quick] [--row start|wrapper|death|thousand|port|idle|memory|list|poller|herd|companions]
 # DROVER_BUILD is the folder of the build that is measured (build/release). It is no test: it exits 0
 # whatever it measures, 69 when there is nothing to measure, 64 for wrong usage.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${DROVER_BUILD:-$here/../../build/release}
-rows="start wrapper death thousand port idle memory list poller herd"
+rows="start wrapper death thousand port idle memory list poller herd companions"
 quick=
 
 usage() {
