@@ -14,12 +14,15 @@
 #include "lib/companions/keepers.h"
 #include "lib/flock/holders.h"
 #include "lib/os/error.h"
+#include "lib/os/procfs.h"
 
 namespace drover::companions {
 namespace {
 
 /// Out of reach of programs that close "all" descriptors up to a usual limit.
 constexpr int kFirstHigh = 1025;
+/// How often the rest of a group is looked at, behind its main process's end in a stop.
+constexpr auto kGroupInterval = std::chrono::milliseconds(100);
 
 using Ticks = std::chrono::steady_clock::duration;
 Ticks ticks(Duration duration) { return std::chrono::duration_cast<Ticks>(duration); }
@@ -86,12 +89,23 @@ void Companion::set_wall_due() {
 }
 
 std::string Companion::why_no_lock() const {
-  const auto keepers = keepers_of(spec_.lock, pid_);
-  return fmt::format("the lock was not free in time{}{}", keepers.empty() ? "" : ": ",
-                     keepers.empty() ? "" : describe(keepers.front(), spec_.lock));
+  std::string reason = "the lock was not free in time";
+  try {
+    const auto keepers = keepers_of(spec_.lock, pid_);
+    if (!keepers.empty()) reason += ": " + describe(keepers.front(), spec_.lock);
+  } catch (const Error& error) {  // as without a descriptor for a look at /proc
+    reason += fmt::format("; {}", error.what());
+  }
+  return reason;
 }
 
 void Companion::moment_has_come() {
+  const auto due = machine_.due();
+  const bool is_wall = machine_.phase() == Phase::time;
+  if (!is_wall && (!due || *due > std::chrono::steady_clock::now())) {
+    look_at_group();
+    return;
+  }
   switch (machine_.phase()) {
     case Phase::lock:
       apply(Event::due, why_no_lock());
@@ -113,6 +127,7 @@ void Companion::act(Act act) {
       break;
     case Act::cancel:
       send(SIGTERM);
+      send(SIGCONT);
       break;
     case Act::stop:
       send(spec_.stop_signal);
@@ -160,11 +175,16 @@ void Companion::start() {
     (void)launched.progress.release();
     watch_progress();
     watch_ready();
-  } catch (const Error& error) {
+  } catch (const std::system_error& error) {  // Error, and what Asio throws
     let_go_of_lock();
     ready_pipe_.reset();
     ready_end_.reset();
-    apply(Event::failed, error.what());
+    if (pid_ == 0) {
+      apply(Event::failed, error.what());
+    } else {  // it is there, but nobody would hear how far it has come
+      failure_ = error.what();
+      send(SIGKILL);
+    }
   }
 }
 
@@ -272,11 +292,31 @@ void Companion::reaped(os::ExitStatus status) {
   if (was_stopping) look_at_group();
 }
 
+/// A zombie whose parent has left the group keeps the group's number, and nobody tells of it.
+bool Companion::has_living_group() const {
+  if (group_ <= 0 || ::kill(-group_, 0) != 0) return false;
+  const auto pids = os::all_processes();
+  return std::any_of(pids.begin(), pids.end(), [this](pid_t pid) {
+    const auto stat = os::read_stat(pid);
+    return stat && stat->group == group_ && !stat->zombie();
+  });
+}
+
 void Companion::look_at_group() {
   if (state() != State::stopping || pid_ != 0) return;
-  if (group_ > 0 && ::kill(-group_, 0) == 0) return;
+  if (has_living_group()) {
+    look_again_ = std::chrono::steady_clock::now() + kGroupInterval;
+    return;
+  }
   group_ = 0;
+  look_again_.reset();
   apply(Event::gone, history_.reason);
+}
+
+os::Deadline Companion::due() const noexcept {
+  const os::Deadline due = machine_.due();
+  if (!look_again_ || state() != State::stopping) return due;
+  return due ? std::min(*due, *look_again_) : *look_again_;
 }
 
 void Companion::set_spec(Spec spec) {

@@ -70,7 +70,7 @@ class Companion {
   /// What its state waits for has come about: see due().
   void moment_has_come();
   /// When moment_has_come() is to be called. A schedule's moment is of the clock on the wall.
-  [[nodiscard]] os::Deadline due() const noexcept { return machine_.due(); }
+  [[nodiscard]] os::Deadline due() const noexcept;
   [[nodiscard]] std::optional<time_t> due_on_the_wall() const noexcept { return wall_due_; }
 
   /// A process of it has said that it is ready.
@@ -100,6 +100,7 @@ class Companion {
   void let_go_of_lock() noexcept { lock_.reset(); }
   void set_wall_due();
   [[nodiscard]] bool is_expected(os::ExitStatus status) const;
+  [[nodiscard]] bool has_living_group() const;
 
   Surroundings& surroundings_;
   Spec spec_;
@@ -111,6 +112,7 @@ class Companion {
   bool was_replaced_ = false;  ///< its lock's file, while it waited
   std::string failure_;        ///< what its child could not do
   std::optional<time_t> wall_due_;
+  os::Deadline look_again_;              ///< at the rest of its group
   std::optional<flock::LockFile> lock_;  ///< while it waits; with Holding::main and both, longer
   std::optional<asio::posix::stream_descriptor> progress_;
   std::optional<asio::posix::stream_descriptor> ready_pipe_;

@@ -76,7 +76,9 @@ struct Desk::Goal {
                  ? Verdict::reached
                  : Verdict::open;
     const bool has_run = companion->history().starts > starts;
-    if (event == Event::restart && !has_run && state == State::running) return Verdict::open;
+    const bool is_anew = has_run || had_it != nullptr;  // who waits anyway need not start again
+    if (event == Event::restart && !is_anew && state == State::running) return Verdict::open;
+    if (event == Event::restart && had_it != nullptr && was_timed) return Verdict::reached;
     if (state == State::running || (has_run && state == State::exited)) return Verdict::reached;
     if (companion->machine().phase() == Phase::time && (has_run || !was_timed))
       return Verdict::reached;
@@ -266,7 +268,7 @@ Json Desk::release(const Request& request) {
 /// What is on its way down is waited for, where somebody waits at all.
 asio::awaitable<void> Desk::until_down(os::Deadline limit, const Request& request, Reply& reply) {
   const auto is_falling = [](const auto& companion) {
-    return companion->state() == State::stopping && !companion->machine().returns();
+    return companion->state() == State::stopping;
   };
   const Companions asked = named(request);
   control::Alarm alarm(io_);

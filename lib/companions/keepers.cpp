@@ -56,6 +56,29 @@ std::vector<Keeper> keepers_of(const std::string& lock, pid_t live) {
   return keepers;
 }
 
+std::vector<std::pair<std::string, Keeper>> keepers_below(const std::vector<std::string>& locks,
+                                                          pid_t ancestor) {
+  std::vector<std::pair<os::FileId, std::string>> named;
+  for (const std::string& lock : locks)
+    if (const auto file = os::file_at(lock)) named.emplace_back(*file, lock);
+  std::sort(named.begin(), named.end());
+  std::vector<os::FileId> files;
+  for (const auto& [file, lock] : named)
+    files.push_back(file);
+  std::vector<std::pair<std::string, Keeper>> found;
+  const auto look = [&](pid_t pid, const flock::Opened& opened) {
+    if (std::none_of(opened.fds.begin(), opened.fds.end(), passes_on)) return;
+    auto process = os::Process::open(pid);
+    if (!process || !descends_from(pid, ancestor)) return;
+    for (const flock::HeldFd& held : opened.fds)
+      for (const auto& [file, lock] : named)
+        if (passes_on(held) && held.file == file)
+          found.emplace_back(lock, Keeper{std::move(*process), command_of(pid)});
+  };
+  if (!files.empty()) flock::visit_openers(files, flock::Whom::others, look);
+  return found;
+}
+
 std::string describe(const Keeper& keeper, const std::string& lock) {
   return fmt::format("process {} keeps the lock '{}'{}: {}", keeper.process.pid(), lock,
                      keeper.is_manager ? " for its copy" : "", keeper.command);

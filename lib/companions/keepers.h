@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/os/process.h"
@@ -17,6 +18,11 @@ struct Keeper {
 };
 /// All but those at or below process `live`; 0 for none. Reads /proc, unless the lock is free.
 std::vector<Keeper> keepers_of(const std::string& lock, pid_t live);
+
+/// Those of several locks that were started below process `ancestor`, managers left out, each with
+/// its lock. Reads /proc once.
+std::vector<std::pair<std::string, Keeper>> keepers_below(const std::vector<std::string>& locks,
+                                                          pid_t ancestor);
 
 /// "process 812 keeps the lock '/run/a.lock': sleep 1000"
 std::string describe(const Keeper& keeper, const std::string& lock);

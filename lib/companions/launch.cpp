@@ -130,6 +130,9 @@ class Child {
     if (::dup2(null_, STDIN_FILENO) < 0) fail(Step::streams);
     if (request_.output >= 0 && ::dup2(request_.output, STDOUT_FILENO) < 0) fail(Step::streams);
     if (request_.errors >= 0 && ::dup2(request_.errors, STDERR_FILENO) < 0) fail(Step::streams);
+    // What stands in for a closed stream of the manager's is close-on-exec.
+    for (const int stream : {STDOUT_FILENO, STDERR_FILENO})
+      ::fcntl(stream, F_SETFD, 0);
     if (spec_.errors_to_output && ::dup2(STDOUT_FILENO, STDERR_FILENO) < 0) fail(Step::streams);
     if (request_.ready >= 0 && request_.ready != spec_.ready_fd &&
         ::dup2(request_.ready, spec_.ready_fd) < 0)

@@ -5,8 +5,12 @@
 #include <unistd.h>
 
 #include <asio/io_context.hpp>
+#include <asio/post.hpp>
 #include <cerrno>
+#include <csignal>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "lib/companions/desk.h"
 #include "lib/companions/keepers.h"
@@ -51,12 +55,24 @@ class Run {
   void run() {
     manager_->begin();
     os::release_free_memory();
-    io_.run();
+    while (!run_loop()) {
+    }
     io_.restart();
     io_.poll();  // the last answers
   }
 
  private:
+  /// False when something in it has failed: that is not the end of the companions.
+  bool run_loop() {
+    try {
+      io_.run();
+    } catch (const std::system_error& error) {  // Error, and what Asio throws
+      voice_.warning(error.what());
+      return false;
+    }
+    return true;
+  }
+
   [[nodiscard]] Specs read() const { return read_specs(config_, default_run_dir_); }
 
   void moved(const Companion& companion, State before) {
@@ -66,7 +82,8 @@ class Run {
         fmt::format("{}: {} -> {}{}{}", companion.spec().name, name_of(before),
                     name_of(companion.state()), reason.empty() ? "" : ": ", reason);
     voice_for(companion.state())(text);
-    if (companion.state() == State::stopped) report_leftovers(companion);
+    if (companion.state() == State::stopped && companion.spec().singleton())
+      leave(companion.spec().lock);
   }
 
   [[nodiscard]] const std::function<void(const std::string&)>& voice_for(State state) const {
@@ -83,13 +100,21 @@ class Run {
     }
   }
 
-  /// What a stop could not reach: it has left the process group, and keeps the lock.
-  void report_leftovers(const Companion& companion) const {
-    if (!companion.spec().singleton()) return;
-    for (const Keeper& keeper : keepers_of(companion.spec().lock, 0))
-      if (descends_from(keeper.process.pid(), ::getpid()))
-        voice_.warning(fmt::format("{}: what is left of it: {}", companion.spec().name,
-                                   describe(keeper, companion.spec().lock)));
+  /// What a stop could not reach has left the process group, and keeps the lock. One look for all
+  /// that have stopped in one turn of the loop.
+  void leave(const std::string& lock) {
+    left_.push_back(lock);
+    if (left_.size() == 1) asio::post(io_, [this] { report_leftovers(); });
+  }
+
+  void report_leftovers() {
+    const auto locks = std::exchange(left_, {});
+    try {
+      for (const auto& [lock, keeper] : keepers_below(locks, ::getpid()))
+        voice_.warning("left behind a stop: " + describe(keeper, lock));
+    } catch (const Error& error) {
+      voice_.warning(error.what());
+    }
   }
 
   void ended() {
@@ -127,6 +152,7 @@ class Run {
   asio::io_context io_{1};
   os::Children children_;
   os::TakenSignals signals_;
+  std::vector<std::string> left_;  ///< the locks of those that have just stopped
   std::optional<Manager> manager_;
   std::optional<Desk> desk_;
 };
@@ -135,6 +161,7 @@ class Run {
 
 void run(const RunRequest& request, const RunVoice& voice) {
   os::block_signals(taken_signals());
+  ::signal(SIGXFSZ, SIG_IGN);  // a log at its limit is lost like one on a full disk
   const os::ReapableChildren reapable;
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) throw Error(errno, "adopt orphaned processes");
   Run(request, voice).run();

@@ -130,3 +130,12 @@ TEST_CASE("companions 10: no delay is so short that a companion that ends at onc
         at_line(3, "restart_delay: at least 10ms is wanted"));
   CHECK(refusal_of_job("restart_delay = '10ms'") == "accepted");
 }
+
+TEST_CASE("a key of thousands of parts is refused before it is read") {
+  std::string key = "a";
+  for (int part = 0; part < 20000; ++part)
+    key += ".a";
+  for (const std::string& text : {key + " = 1", "[" + key + "]", "x = { " + key + " = 1 }"})
+    CHECK(refusal_of(text).find("a key has more than 1000 parts") != std::string::npos);
+  CHECK(refusal_of("[companion.job]\ncommand = '" + std::string(900, '.') + "'") == "accepted");
+}
