@@ -261,7 +261,7 @@ class GunicornOfReadme(GunicornExample):
 
     def wrapper_for(self, version):
         more = 'lock = "/run/app/gunicorn.pid.lock"\n[env]\nDJANGO_SETTINGS_MODULE = "app.settings"\n'
-        return in_readme("toml", "python") + more
+        return in_readme("toml", "python = ") + more
 
 
 EXAMPLES = {
