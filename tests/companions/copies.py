@@ -12,11 +12,7 @@ import os, signal, sys, time
 own, alone = os.getpid(), sys.argv[1] == "main"
 def note(word):
     with open("notes", "a") as notes: notes.write(f"{word} {own} {time.monotonic_ns()}\\n")
-def end(*_):
-    if alone: note("end")
-    os._exit(0)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-signal.signal(signal.SIGTERM, end)
 note("start")
 if not alone:
     reader, writer = os.pipe()
@@ -28,8 +24,9 @@ if not alone:
         note("end")
         os._exit(0)
 os.write(3, b"ready\\n")
-signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-while True: signal.pause()
+signal.sigwait([signal.SIGTERM])
+if alone: note("end")
+os._exit(0)
 """
 SLEEPER = '[companion.job]\ncommand = ["sleep", "1000"]\nstartsecs = "50ms"\n'
 

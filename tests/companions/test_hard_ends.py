@@ -7,7 +7,7 @@ import pytest
 
 from companions.conftest import SLEEP, sh
 from companions.copies import copy, disguised, pair  # noqa: F401
-from support.flocks import end, hold  # noqa: F401
+from support.flocks import IN_SANITIZER_BUILD, end, hold  # noqa: F401
 from support.processes import eventually
 
 ZOMBIE = """
@@ -60,6 +60,7 @@ def test_restart_behind_a_restart(manager, notes):
     assert notes(2) == ["up"] * 2
 
 
+@pytest.mark.skipif(IN_SANITIZER_BUILD, reason="the sanitizer's checks need a descriptor")
 def test_no_descriptor_left_for_a_look(manager, disguised, hold, folder):
     """lock_timeout names who is in the way, or says why it cannot; the manager lives on."""
     disguised('ulimit -S -n 128; exec "$@"\n')

@@ -12,12 +12,23 @@ from support.processes import alive, eventually, holders
 HELPER = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >>helpers; exec sleep 1000"
 
 
+def helpers(folder, count):
+    """The numbers of that many helpers, as soon as they have been started."""
+    path = folder / "helpers"
+
+    def numbers():
+        found = [int(word) for word in path.read_text().split()] if path.exists() else []
+        return found if len(found) == count else None
+
+    return eventually(numbers, f"{count} helpers")
+
+
 def test_helper_that_lives_on(manager, folder):
     """companions 30: why names it, release lists it, and ends it when it is asked to."""
     waiting = manager(f'[companion.job]\ncommand = ["sh", "-c", "{HELPER}"]\nstartsecs = "50ms"\n')
     waiting.until("job", "RUNNING")
+    (helper,) = helpers(folder, 1)
     assert waiting.do("release", "job", kill=True)["strays"] == []  # those of the live copy are none
-    helper = int((folder / "helpers").read_text())
     assert waiting.ask({"cmd": "restart", "name": "job"})["ok"]
     waiting.until("job", "WAITING", holders=[helper])
     (answer,) = waiting.do("why", "job")["why"]
@@ -28,6 +39,7 @@ def test_helper_that_lives_on(manager, folder):
     assert (stray["pid"], stray["killed"]) == (helper, True)
     waiting.until("job", "RUNNING")
     assert not alive(helper)
+    helpers(folder, 2)
     assert waiting.do("stop", "job")["ok"]
     (stray,) = waiting.do("release", "job", kill=True)["strays"]
     eventually(lambda: not alive(stray["pid"]), "the second helper's end")
