@@ -1,10 +1,6 @@
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
@@ -22,7 +18,6 @@ namespace drover::companions {
 namespace {
 
 constexpr const char* kTried = "use companions";
-constexpr size_t kLongestFile = 1 << 20;
 constexpr size_t kLongestName = 64;
 constexpr int kMostProcesses = 1000;
 constexpr int kHighestReadyFd = 1023;
@@ -380,40 +375,11 @@ class Reader : config::Values {
   const std::map<std::string, Action> actions_ = actions();
 };
 
-std::string read_whole(const std::string& path) {
-  const os::Fd file = os::try_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK);
-  if (!file) throw Error(errno, "open", path);
-  const struct stat st = os::stat_of(file.get(), path);
-  if (!S_ISREG(st.st_mode)) throw Error::because(EINVAL, kTried, path, "it is no regular file");
-  if (st.st_uid != 0 && st.st_uid != ::geteuid())
-    throw Error::because(
-        EPERM, kTried, path, fmt::format("it belongs to {}", os::user_name(st.st_uid)),
-        "what is in it is run: it has to belong to root or to the user that runs it");
-  if ((st.st_mode & S_IWOTH) != 0)
-    throw Error::because(EPERM, kTried, path, "everybody may write to it",
-                         fmt::format("chmod o-w '{}'", path));
-  std::string text;
-  std::array<char, 16384> piece;
-  for (;;) {
-    const ssize_t size = ::read(file.get(), piece.data(), piece.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) throw Error(errno, "read", path);
-    if (size == 0) return text;
-    text.append(piece.data(), static_cast<size_t>(size));
-    if (text.size() > kLongestFile)
-      throw Error::because(EFBIG, kTried, path, "it is longer than 1 MiB");
-  }
-}
-
 }  // namespace
 
 Specs parse_specs(const std::string& text, const std::string& path, const std::string& run_dir) {
   const std::string file = os::absolute(path);
   return Reader(config::parse_toml(text, file, kTried), file, run_dir).read();
-}
-
-Specs read_specs(const std::string& path, const std::string& run_dir) {
-  return parse_specs(read_whole(path), path, run_dir);
 }
 
 }  // namespace drover::companions

@@ -251,7 +251,7 @@ with_companions() {
   printf 'run_dir = "run"\n[companion.c]\ncommand = ["sleep", "1000"]\nnumprocs = 1000\nstartsecs = 0\n' >c.toml
   bin/drover-companions -q --config c.toml &
   manager=$!
-  until [ -S run/companions.sock ]; do sleep 0.02; done
+  until [ -S run/companions.sock ]; do :; done
   bin/drover-ctl -q -s run/companions.sock start c >/dev/null
   "$@"
   kill "$manager"

@@ -2,21 +2,13 @@
 // state: what the machine is compared with.
 #pragma once
 
-#include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 
-#include "lib/companions/machine.h"
+#include "tests/unit/machine_support.h"
 
 namespace drover::test {
 
-using companions::Act;
-using companions::Event;
-using companions::Machine;
-using companions::Phase;
-using companions::Policy;
-using Clock = std::chrono::steady_clock;
 using Moment = Machine::Moment;
 
 /// One companion as people think of it: a gate that it stands at, or a process, or neither.
