@@ -105,17 +105,22 @@ int Succession::refusals_of(const os::Process& master) const {
   return refusals;
 }
 
-/// The old master has lost a child that was no worker: a successor that ended between two looks.
-bool Succession::has_reaped() {
+unsigned long long Succession::faults_of_reaped() const {
   const auto stat = os::read_stat(old_->pid());
-  const auto workers = workers_of(old_->pid());
-  const unsigned long long faults = stat ? stat->child_faults : 0;
-  const bool all_there = std::all_of(workers_seen_.begin(), workers_seen_.end(),
-                                     [&](pid_t worker) { return contains(workers, worker); });
-  // One more that was only forked may be the successor, before it executes itself.
+  return stat ? stat->child_faults : 0;
+}
+
+/// The old master has reaped a child that was not there at the last look: a successor that ended
+/// between two looks. Zombies are children: that of the last reload may be reaped in this one.
+bool Succession::has_reaped() {
+  const auto faults = faults_of_reaped();  // before the children: of whoever is reaped here, both tell
+  const auto children = os::children_of(old_->pid());
+  const bool all_there = std::all_of(children_seen_.begin(), children_seen_.end(),
+                                     [&](pid_t child) { return contains(children, child); });
+  // One more may be the successor, before it executes itself.
   if (all_there && faults_seen_) return faults != *faults_seen_;
-  workers_seen_ = workers;
-  faults_seen_ = faults;
+  children_seen_ = children;
+  faults_seen_ = faults_of_reaped();
   return false;
 }
 

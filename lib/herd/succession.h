@@ -67,6 +67,7 @@ class Succession {
  private:
   Sight look_for_another();
   bool has_executed_itself();
+  [[nodiscard]] unsigned long long faults_of_reaped() const;
   bool has_reaped();
   void sort_out_executed();
   [[nodiscard]] int refusals_of(const os::Process& master) const;
@@ -85,7 +86,7 @@ class Succession {
   std::vector<os::Process> came_;  ///< those that are the next master, perhaps
   std::vector<os::Process> old_workers_;
   std::vector<os::Process> new_workers_;
-  std::vector<pid_t> workers_seen_;
+  std::vector<pid_t> children_seen_;  ///< the old master's, dead ones too
   std::optional<unsigned long long> faults_seen_;
   std::string image_;
   int refusals_ = 0;  ///< the old master's
