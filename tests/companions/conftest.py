@@ -84,8 +84,8 @@ class Manager:
         def answers():
             assert self.running(), f"ended with {self.process.returncode}: {self.said()}"
             try:
-                return self.ask({"cmd": "hello"}).get("pid") == self.pid
-            except (FileNotFoundError, ConnectionRefusedError):
+                return (self.ask({"cmd": "hello"}) or {}).get("pid") == self.pid
+            except (FileNotFoundError, ConnectionError):
                 return False
 
         eventually(answers, "the control socket")

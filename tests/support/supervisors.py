@@ -111,7 +111,7 @@ class Site:
         """A request that a worker answers when it is let go ("slow"): a Background, and what let_go()
         wants."""
         self.hold_up("slow")
-        request = Background(self.get, "/slow")
+        request = Background(self.get, "/slow", 3 * LIMIT)
         return request, self.held_up("slow")
 
     def let_go(self, name, writer):
