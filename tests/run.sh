@@ -82,9 +82,9 @@ stage() {
       ;;
     build) build release ;;
     unit)
-      build clang
-      say 'Unit tests'
-      run_ctest clang
+      build asan
+      say 'Unit tests under ASan and UBSan'
+      run_ctest asan
       ;;
     cli | companions | faults | servers | chaos | supervisors | install)
       build release
@@ -101,8 +101,6 @@ stage() {
       ;;
     sanitized)
       build asan
-      say 'Unit tests under ASan and UBSan'
-      run_ctest asan
       for folder in cli companions; do run_pytest "$folder" asan; done
       ;;
     sanitized-servers)
