@@ -170,6 +170,17 @@ int print_hook(const std::string& server) {
   return cli::kDone;
 }
 
+/// What a server was started by is what it executes in a reload.
+void say_other_start(int pid, const environ::Block& environment, const std::string& wrapper) {
+  const std::string started_by = environment.value("DROVER_WRAPPER");
+  if (started_by == wrapper) return;
+  cli::say(cli::Level::warning,
+           fmt::format("process {} was not started by '{}'{} and will not execute it in a reload: "
+                       "stop and start it once",
+                       pid, wrapper,
+                       started_by.empty() ? "" : fmt::format(", but by '{}',", started_by)));
+}
+
 int run(int argc, char** argv) {
   environ::refuse_elevated();
   Arguments arguments;
@@ -186,13 +197,9 @@ int run(int argc, char** argv) {
                            ? plan_of_command(arguments.wrapper, arguments.words, caller)
                            : plan_of_wrapper(arguments, caller);
   if (arguments.diff) {
-    if (!arguments.prefix && caller.environment.value("DROVER_WRAPPER") != plan.wrapper)
-      cli::say(
-          cli::Level::warning,
-          fmt::format("process {} was not started by '{}' and will not execute it in a reload: "
-                      "stop and start it once",
-                      *arguments.diff, plan.wrapper));
-    const std::string text = exec::diff(caller.environment, plan.environment, arguments.style);
+    if (!arguments.prefix) say_other_start(*arguments.diff, caller.environment, plan.wrapper);
+    const std::string text = exec::change_of_folder(*arguments.diff, plan) +
+                             exec::diff(caller.environment, plan.environment, arguments.style);
     fmt::print("{}", text);
     return text.empty() ? cli::kDone : cli::kNo;
   }

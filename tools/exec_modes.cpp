@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <filesystem>
 
 #include "lib/cli/exit_codes.h"
 #include "lib/cli/message.h"
@@ -71,6 +73,11 @@ void look(const environ::Plan& plan) {
   look_at_interpreter(plan.program);
   if (::access(plan.program.c_str(), R_OK) == 0 && !environ::has_format(plan.program))
     throw Error(ENOEXEC, "run", plan.program, "a script begins with #!");
+  if (!plan.other_python.empty())
+    throw Error::because(
+        ENOPKG, "run", plan.program,
+        fmt::format("it runs by '{}', not by the chosen python", plan.other_python),
+        "install it in the virtual environment too");
 }
 
 }  // namespace
@@ -141,7 +148,10 @@ int import_script(const std::string& script, const environ::Caller& caller, bool
     if (!is_utf8(name) || !is_utf8(value))
       warn(fmt::format("'{}' is no UTF-8, which TOML cannot hold: it is changed here", name));
   if (import.umask_changed) warn("the umask that it sets is not in this: umask = \"...\"");
-  if (import.folder_changed) warn("its change of folder is not in this: cwd = \"...\"");
+  if (import.folder_changed)
+    warn(
+        "its change of folder is not in this: a wrapper changes to the folder above its own; to "
+        "another by cwd = \"...\"");
   return cli::kDone;
 }
 
@@ -153,6 +163,18 @@ environ::Block environment_of(int pid) {
   if (text.empty() && (errno != 0 || gone))
     throw Error(gone ? ENOENT : errno, "read the environment of process", std::to_string(pid));
   return environ::Block::from_proc(text);
+}
+
+std::string change_of_folder(int pid, const environ::Plan& plan) {
+  std::error_code unreadable;
+  const std::filesystem::path now =
+      std::filesystem::read_symlink(fmt::format("/proc/{}/cwd", pid), unreadable);
+  const std::filesystem::path next = std::filesystem::canonical(plan.folder, unreadable);
+  if (unreadable || now == "/") return {};
+  const auto [end, rest] = std::mismatch(next.begin(), next.end(), now.begin(), now.end());
+  if (end == next.end()) return {};
+  return fmt::format("~ folder: {} -> {}\n", cli::printable(now.string()),
+                     cli::printable(next.string()));
 }
 
 uid_t owner_of(int pid) {

@@ -159,7 +159,7 @@ std::string as_toml(const environ::Import& import) {
   };
   std::string text;
   if (!import.left_out.empty())
-    text += fmt::format("# Left out, a wrapper chooses it: {}\n",
+    text += fmt::format("# Left out, ruby = \"auto\" (python, node) chooses it: {}\n",
                         printable(fmt::to_string(fmt::join(import.left_out, " "))));
   if (!import.command.empty()) text += fmt::format("# command = [{}]\n", list(import.command));
   if (!import.unset.empty()) text += fmt::format("unset = [{}]\n", list(import.unset));

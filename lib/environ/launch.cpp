@@ -97,9 +97,11 @@ class Launcher {
     const bool is_python = interpreter.substr(interpreter.rfind('/') + 1).starts_with("python");
     const std::string& prefix = launch_.python.installation.prefix;
     const auto folder = file_behind(interpreter.substr(0, interpreter.rfind('/')));
-    if (is_python && !prefix.empty() && folder != file_behind(prefix + "/bin"))
-      edit_.warn(plan_.program,
-                 fmt::format("it runs by '{}', not by the python of '{}'", interpreter, prefix));
+    if (!is_python || prefix.empty() || folder == file_behind(prefix + "/bin")) return;
+    plan_.other_python = interpreter;
+    edit_.warn(plan_.program,
+               fmt::format("it runs by '{}', not by the python of '{}': install it there too",
+                           interpreter, prefix));
   }
 
   /// A server that executes the wrapper anew hands back all of its arguments, the wrapper's own

@@ -31,6 +31,7 @@ struct Plan {
   std::string wrapper;                           ///< what a server executes again; may be empty
   Steps steps;                                   ///< how it came to this
   std::vector<std::vector<std::string>> checks;  ///< commands that succeed when it can run
+  std::string other_python;  ///< by which it runs, though another was chosen; empty when not
 };
 
 /// Everything but the exec, and without a change to the process: what --explain, --diff and --check

@@ -11,6 +11,7 @@
 #include "lib/environ/version.h"
 #include "lib/environ/version_file.h"
 #include "lib/os/error.h"
+#include "lib/os/fd.h"
 
 namespace drover::environ {
 namespace {
@@ -138,6 +139,14 @@ std::string below(const std::string& folder, const std::string& path) {
   return path.starts_with('/') ? normal_path(path) : normal_path(folder + "/" + path);
 }
 
+/// A virtual environment by the release that it is in now. Python finds its packages by the path
+/// that it was started by: a worker that is forked between the switch of a link and the reload
+/// would import from the next release.
+std::string home_of_environment(const std::string& prefix) {
+  const bool is_environment = ::access((prefix + "/pyvenv.cfg").c_str(), F_OK) == 0;
+  return is_environment ? os::canonical(prefix) : prefix;
+}
+
 Choice choose_prefix(Language language, const std::string& prefix, const Runtime* runtime,
                      const std::string& origin) {
   const std::string program = interpreter_of(language, prefix);
@@ -145,7 +154,7 @@ Choice choose_prefix(Language language, const std::string& prefix, const Runtime
     throw Error::because(ENOPKG, fmt::format("use {}", to_string(language)), prefix,
                          fmt::format("asked for by {}, there is no '{}'", origin, program));
   const auto kind = runtime == nullptr ? Choice::Kind::prefix : Choice::Kind::installed;
-  return {kind, runtime, installation_at(language, prefix), origin};
+  return {kind, runtime, installation_at(language, home_of_environment(prefix)), origin};
 }
 
 /// A virtual environment in the usual place.
@@ -215,8 +224,11 @@ Choice choose(Language language, const std::string& spec, const std::string& ori
 
   if (find_runtime(spec) != nullptr)
     throw Error::because(EBADMSG, "use", spec, fmt::format("{}: that is a manager", origin),
-                         fmt::format("with what it has: \"{}:{}\"", spec,
-                                     spec == "venv" || spec == "conda" ? "FOLDER" : "VERSION"));
+                         spec == "venv" || spec == "conda"
+                             ? fmt::format("with the environment's folder: \"{}:FOLDER\"", spec)
+                             : fmt::format("\"{0}:auto\" for the version file of the project, or "
+                                           "\"{0}:VERSION\"",
+                                           spec));
   const auto colon = spec.find(':');
   const Runtime* only = nullptr;
   std::string version = spec;

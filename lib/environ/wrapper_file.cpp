@@ -11,6 +11,7 @@
 #include "lib/config/values.h"
 #include "lib/environ/edit.h"
 #include "lib/environ/logical_path.h"
+#include "lib/environ/runtimes/runtime.h"
 #include "lib/environ/version.h"
 #include "lib/os/error.h"
 
@@ -176,6 +177,9 @@ class Reader : config::Values {
       action->second(node);
       return;
     }
+    if (const Runtime* manager = find_runtime(key))
+      refuse(node, fmt::format("unknown key '{0}'; {1} = \"{0}:...\" chooses by that manager", key,
+                               to_string(manager->languages.front())));
     std::vector<std::string> names;
     for (const auto& [name, meaning] : known)
       names.push_back(name);

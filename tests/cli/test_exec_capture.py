@@ -121,7 +121,7 @@ def test_import_of_a_classic_script(site):
         "path": {"prepend": ["/opt/tool/bin"]}, "env": {"RAILS_ENV": "production", "API_TOKEN": "hunter2"},
     }  # fmt: skip
     assert '# command = ["bundle", "exec", "unicorn", "-c", "the config.rb"]' in shown.stdout
-    assert "# Left out, a wrapper chooses it: BUNDLE_GEMFILE RBENV_SHELL RBENV_VERSION\n" in shown.stdout
+    assert '# Left out, ruby = "auto" (python, node) chooses it: BUNDLE_GEMFILE RBENV_SHELL RBENV_VERSION\n' in shown.stdout
     assert "'API_TOKEN' looks like a secret" in shown.stderr and "hunter2" not in shown.stderr
     assert "change of folder" in shown.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -122,8 +123,9 @@ def running(site, start, path, **options):
     process = start(path, cwd=site.app, env=site.clean, **options)
 
     def is_sleep():
-        with open(f"/proc/{process.pid}/comm") as file:
-            return file.read() == "sleep\n" or process.poll() is not None
+        """With an environment: it gets its new name first."""
+        with open(f"/proc/{process.pid}/comm") as name, open(f"/proc/{process.pid}/environ") as environment:
+            return (name.read() == "sleep\n" and environment.read()) or process.poll() is not None
 
     eventually(is_sleep, "the command")
     assert process.poll() is None, process.stderr.read()
@@ -295,8 +297,31 @@ def test_diff_of_a_server_without_a_wrapper(site, processes):
         assert says in site.drover_exec("--diff", strange.pid, path).stderr
         shown = site.drover_exec("--diff", own.pid, path)
         assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
+        other = site.wrapper('command = ["true"]', name="bin/other")
+        assert f"{says} '{other}', but by '{path}'," in site.drover_exec("--diff", own.pid, other).stderr
     finally:
         end(strange, own)
+
+
+def test_diff_of_the_release(site):
+    """Another release with the same environment is a change too."""
+    made = site.wrapper('command = ["sleep", "1000"]').parent.parent
+    first, second = (shutil.copytree(made, site.folder / name) for name in ("first", "second"))
+    current = site.folder / "current"
+    wrapper = current / "bin/server"
+    current.symlink_to(first)
+    server = subprocess.Popen([wrapper], env=site.clean)
+    try:
+        eventually(lambda: os.readlink(f"/proc/{server.pid}/exe").endswith("/sleep"), "the server")
+        assert site.drover_exec("--diff", server.pid, wrapper).returncode == 0
+        current.unlink()
+        current.symlink_to(second)
+        shown = site.drover_exec("--diff", server.pid, wrapper)
+        assert (shown.returncode, shown.stdout) == (1, f"~ folder: {first} -> {second}\n")
+        shutil.rmtree(first)
+        assert f"{first} (deleted) -> {second}" in site.drover_exec("--diff", server.pid, wrapper).stdout
+    finally:
+        end(server)
 
 
 def test_diff_of_a_process_without_variables(site):

@@ -32,6 +32,17 @@ def test_unknown_key(site, key, meant):
     assert ("did you mean" in said) == bool(meant) and (not meant or f"'{meant}'" in said)
 
 
+def test_manager_as_a_key(site):
+    path, said = body_refused(site, 'command = ["true"]\nrbenv = "3.1"')
+    assert f"'{path}:3': unknown key 'rbenv'; ruby = \"rbenv:...\" chooses by that manager" in said
+
+
+@pytest.mark.parametrize("key, name, hint", [("ruby", "rbenv", "rbenv:auto"), ("python", "venv", "venv:FOLDER")])
+def test_manager_as_a_version(site, key, name, hint):
+    said = body_refused(site, f'command = ["true"]\n{key} = "{name}"')[1]
+    assert "that is a manager" in said and f'"{hint}"' in said
+
+
 WRONG = {
     "no TOML": "ruby 3.1", "unclosed": 'ruby = "3.1', "number": "ruby = 3.1",
     "twice": 'ruby = "none"\nruby = "none"',
@@ -127,6 +138,8 @@ def test_program_of_another_python(site):
         path = site.wrapper(f'python = "venv:venv"\ncommand = ["./{name}"]')
         said = site.run(path).stderr
         assert ("it runs by '/usr/bin/python3'" in said) == (name == "tool"), said
+        checked = site.drover_exec("--check", path)
+        assert checked.returncode == (78 if name == "tool" else 0), checked.stderr
 
 
 def test_line_of_a_value_of_wrong_kind(site):

@@ -294,8 +294,7 @@ def test_start_deploy_reload(processes, example):
         new = server.release(name, version)
         shutil.rmtree(old)
         server.would_start()
-        # A virtual environment is named by the link: for it nothing changes in the environment.
-        assert server.difference()[0] == (0 if "gunicorn" in example else 1)
+        assert server.difference()[0] == 1
         server.reload()
         check(server, name, version)
         old = new
@@ -316,7 +315,8 @@ def test_no_difference_after_a_reload(processes):
     server.reload()
     after = server.difference()
     server.end()
-    assert before[0] == 1 and re.search(r"^~ PATH: .*/3\.1\.2/bin.* -> .*/3\.1\.10/bin", before[1])
+    assert before[0] == 1 and re.search(r"^~ PATH: .*/3\.1\.2/bin.* -> .*/3\.1\.10/bin", before[1], re.MULTILINE)
+    assert re.search(r"^~ folder: .*/1 -> .*/2$", before[1], re.MULTILINE)
     assert after == (0, "")
 
 

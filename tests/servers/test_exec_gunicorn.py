@@ -12,7 +12,7 @@ import pytest
 from conftest import needs
 from support.environments import PYTHON, Releases
 from support.processes import eventually
-from support.servers import HOOKS, READY, Gunicorn, Load, living_in
+from support.servers import HOOKS, READY, Gunicorn, Load, living_children, living_in
 
 APP = """
 import json, os, sys
@@ -89,7 +89,7 @@ class Deployed(Gunicorn):
 
 def of_release(server, name):
     return {"release": name, "prefix": f"{server.folder}/releases/{name}/.venv",
-            "venv": f"{server.current}/.venv", "wrapper": name}  # fmt: skip
+            "venv": f"{server.folder}/releases/{name}/.venv", "wrapper": name}  # fmt: skip
 
 
 @pytest.mark.parametrize("hook", ["--print-hook", "drover.py"])
@@ -110,6 +110,24 @@ def test_two_reloads_under_load(processes, hook):
         old = new
     done, failed, words = load.finish()
     assert failed == 0 and done > 0, words
+    server.stop()
+
+
+def test_worker_between_the_switch_and_the_reload(processes):
+    """It is of the release that its master is of, with the packages of that one: python itself is run, by
+    the environment's path."""
+    needs("gunicorn")
+    server = Deployed(processes)
+    server.release("1")
+    wrapper = server.current / "bin" / "gunicorn"
+    wrapper.write_text(wrapper.read_text().replace('["gunicorn"]', '["python", "-m", "gunicorn"]'))
+    server.begin()
+    server.release("2")
+    before = living_children(server.master())
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not before & living_children(server.master()), "other workers")
+    assert eventually(server.says, server.with_log("an answer"), READY) == of_release(server, "1")
     server.stop()
 
 
