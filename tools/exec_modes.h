@@ -28,8 +28,8 @@ int import_script(const std::string& script, const environ::Caller& caller, bool
 
 /// The environment that a process was started with. Throws Error.
 environ::Block environment_of(int pid);
-/// The line for --diff when the process works in another release than the one that the plan's folder
-/// leads to now. Empty when it does not, cannot be looked at, or works in "/".
+/// The line for --diff when the process works in another release than the one that the plan's
+/// folder leads to now. Empty when it does not, cannot be looked at, or works in "/".
 std::string change_of_folder(int pid, const environ::Plan& plan);
 /// Whose process it is; the caller's own number when it is gone.
 uid_t owner_of(int pid);

@@ -13,7 +13,7 @@ Block cleaned(Block block, const Places& places) {
   const Places here{places.home, places.app, block};
   reset(edit, here);
   for (const Runtime& runtime : runtimes())
-    edit.drop_parts("PATH", runtime.roots(here), {"shims"});
+    edit.drop_parts("PATH", runtime.roots(here), kShims);
   edit.unset("BUNDLE_GEMFILE");
   return block;
 }

@@ -104,7 +104,7 @@ class Planner {
             return std::find(chosen_.begin(), chosen_.end(), language) != chosen_.end();
           });
       edit_.because(std::string(runtime.name));
-      if (chosen) edit_.drop_parts("PATH", runtime.roots(places_), {"shims"});
+      if (chosen) edit_.drop_parts("PATH", runtime.roots(places_), kShims);
     }
   }
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from support.environments import NODE, PYTHON, install, site  # noqa: F401
+from support.environments import NODE, PYTHON, install, parse, site  # noqa: F401
 from support.flocks import as_nobody
 
 VERSION = "ruby-3.1.2"
@@ -370,6 +370,19 @@ def test_virtual_environment(site, name):
     prefix = site.drover_exec("--python", f"venv:{name}", "--", "python", "-c",
                               "import sys; print(sys.prefix)")
     assert prefix.stdout == f"{site.app}/{name}\n", prefix.stderr
+
+
+def test_shims_of_pyenv(site):
+    """They would choose again: those of its plugin, too. Where another language is chosen they stay."""
+    root = site.home / ".pyenv"
+    install(root / "versions/3.11.2", interpreter=PYTHON)
+    shims = [f"{root}/shims", f"{root}/plugins/pyenv-virtualenv/shims"]
+    inherited = {**site.clean, "PATH": ":".join([*shims, f"{root}/bin", site.clean["PATH"]])}
+    for language, kept in (("python", []), ("ruby", shims)):
+        version = "3.11.2" if language == "python" else "system"
+        found = parse(site.drover_exec(f"--{language}", version, "--", "env", "-0", env=inherited).stdout)
+        assert [part for part in found["PATH"].split(":") if "shims" in part] == kept
+        assert f"{root}/bin" in found["PATH"].split(":")
 
 
 def test_virtual_environment_of_pyenv(site):

@@ -256,7 +256,7 @@ class GunicornOfReadme(GunicornExample):
 
     def files(self, version):
         files = super().files(version)
-        more = 'pidfile = "/run/app/gunicorn.pid"\n' + files["gunicorn.conf.py"].partition("pre_exec = drover.wrapper\n")[2]
+        more = files["gunicorn.conf.py"].partition("pre_exec = drover.wrapper\n")[2]
         return {**files, "gunicorn.conf.py": in_readme("python", "gunicorn.conf.py") + more}
 
     def wrapper_for(self, version):

@@ -3,6 +3,7 @@
 // manager is one more file here and one more row in table.cpp.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,6 +28,9 @@ struct Places {
 
 /// In a list of gemsets: the one called "global" does not belong to it.
 constexpr std::string_view kWithoutGlobal = "-global";
+
+/// Folders of a manager, below its root, whose programs choose a version each time they are run.
+constexpr std::initializer_list<const char*> kShims = {"shims", "plugins/pyenv-virtualenv/shims"};
 
 /// A version that was found.
 struct Installation {
