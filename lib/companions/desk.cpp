@@ -87,16 +87,6 @@ struct Desk::Goal {
   }
 };
 
-Desk::Desk(asio::io_context& io, const std::string& path, Manager& manager, DeskActions actions,
-           control::Warning warning)
-    : io_(io),
-      manager_(manager),
-      actions_(std::move(actions)),
-      server_(io, control::own_name(path, ::getpid()),
-              [this](Request request, Reply& reply) { return handle(std::move(request), reply); },
-              std::move(warning), request_limits(), {parse_request, refusal}),
-      name_(path, server_.path()) {}
-
 void Desk::moved(const Companion& companion, State before) {
   const std::string& reason = companion.history().reason;
   const auto from = name_of(before);
@@ -170,8 +160,8 @@ Json Desk::hello(const Request&) {
           {"protocol", control::kVersion},
           {"pid", ::getpid()},
           {"started", std::chrono::duration<double>(started).count()},
-          {"socket", name_.path()},
-          {"own_socket", server_.path()},
+          {"socket", socket_},
+          {"own_socket", own_socket_},
           {"companions", manager_.companions().size()}};
 }
 
@@ -184,11 +174,15 @@ Desk::Companions Desk::named(const Request& request) const {
 
 Json Desk::status(const Request& request) {
   const Companions shown = has_name(request) ? named(request) : manager_.companions();
-  const Holders holders = holders_of_waited(shown);
+  return {{"ok", true}, {"companions", entries_of(shown)}};
+}
+
+Json Desk::entries_of(const Companions& companions) const {
+  const Holders holders = holders_of_waited(companions);
   Json entries = Json::array();
-  for (const auto& companion : shown)
+  for (const auto& companion : companions)
     entries.push_back(entry_of(*companion, manager_, holders));
-  return {{"ok", true}, {"companions", std::move(entries)}};
+  return entries;
 }
 
 Json Desk::reread(const Request& request) {

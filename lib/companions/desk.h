@@ -11,7 +11,6 @@
 #include "lib/companions/manager.h"
 #include "lib/control/events.h"
 #include "lib/control/server.h"
-#include "lib/control/shared_name.h"
 
 namespace drover::companions {
 
@@ -23,10 +22,19 @@ struct DeskActions {
 /// Not for several threads.
 class Desk {
  public:
-  /// Answers at `path`, which the newest of several managers has, and at a name of its own beside
-  /// it: see SharedName. Throws Error.
-  Desk(asio::io_context& io, const std::string& path, Manager& manager, DeskActions actions,
-       control::Warning warning);
+  Desk(asio::io_context& io, Manager& manager, DeskActions actions)
+      : io_(io), manager_(manager), actions_(std::move(actions)) {}
+
+  /// Where clients find it: at a path that the newest of several managers has, and at one of its
+  /// own.
+  void set_sockets(std::string shared, std::string own) {
+    socket_ = std::move(shared);
+    own_socket_ = std::move(own);
+  }
+  /// Carries a request out. It may be destroyed behind this.
+  asio::awaitable<void> handle(control::Request request, control::Reply& reply);
+  /// An entry for each companion.
+  [[nodiscard]] control::Json entries() const { return entries_of(manager_.companions()); }
 
   void moved(const Companion& companion, State before);
   /// All have stopped: the last answers.
@@ -53,7 +61,7 @@ class Desk {
     Replies::iterator at_;
   };
 
-  asio::awaitable<void> handle(control::Request request, control::Reply& reply);
+  [[nodiscard]] control::Json entries_of(const Companions& companions) const;
   asio::awaitable<void> carry_out(const control::Request& request, control::Reply& reply);
   control::Json status(const control::Request& request);
   control::Json hello(const control::Request& request);
@@ -79,8 +87,7 @@ class Desk {
   std::shared_ptr<Replies> waiting_ = std::make_shared<Replies>();
   const std::chrono::steady_clock::time_point began_at_ = std::chrono::steady_clock::now();
   bool has_ended_ = false;
-  control::Server server_;
-  control::SharedName name_;
+  std::string socket_, own_socket_;
 };
 
 }  // namespace drover::companions

@@ -342,6 +342,13 @@ void Manager::reopen_logs(const List& companions) {
   if (failure) std::rethrow_exception(failure);
 }
 
+void Manager::server_reloaded() {
+  for (const auto& companion : List(companions_))
+    if (companion->spec().with_server && !stays_down(*companion) &&
+        companion->state() != State::exited)
+      companion->apply(Event::restart, "the server was reloaded");
+}
+
 void Manager::stop_all() {
   stopping_ = true;
   settle_soon();

@@ -64,6 +64,9 @@ class Manager {
   /// has changed nothing then.
   std::vector<Change> reread(Specs specs);
 
+  /// Starts those anew that go with the server, where they are up.
+  void server_reloaded();
+
   /// Stops all, those first that need others. Nothing is started any more.
   void stop_all();
   /// Each of them; throws the first Error at the end.

@@ -1,8 +1,9 @@
 // A manager of companions as a process of its own.
 #pragma once
 
-#include <functional>
 #include <string>
+
+#include "lib/companions/crew.h"
 
 namespace drover::companions {
 
@@ -11,15 +12,9 @@ struct RunRequest {
   std::string control;  ///< the control socket; empty: companions.sock in run_dir
 };
 
-struct RunVoice {
-  std::function<void(const std::string&)> detail;
-  std::function<void(const std::string&)> notice;
-  std::function<void(const std::string&)> warning;
-};
-
 /// Runs the companions until TERM, INT or QUIT, or until it is asked to by the control socket; HUP
 /// reads the configuration again, USR1 opens the logs anew. Blocks. Takes over signals, the reaping
 /// of children and the adoption of orphans for the whole process. Throws Error.
-void run(const RunRequest& request, const RunVoice& voice);
+void run(const RunRequest& request, const Voice& voice);
 
 }  // namespace drover::companions

@@ -51,7 +51,7 @@ bool applies_live(const std::string& key) {
       "restart_delay",  "max_restarts", "restart_max_delay", "restart_factor",
       "restart_jitter", "reset_after",  "startsecs",         "start_timeout",
       "stop_signal",    "stop_timeout", "reload_timeout",    "lock_timeout",
-      "needs",          "cron",         "numprocs",
+      "needs",          "cron",         "numprocs",          "reload",
   };
   return live.contains(key);
 }

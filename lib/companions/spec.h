@@ -44,6 +44,7 @@ struct Spec {
   std::optional<mode_t> umask;
   std::map<int, rlimit> limits;  ///< RLIMIT_NOFILE and the like
   bool autostart = true;
+  bool with_server = false;  ///< a reload of the server beside it starts it anew
 
   std::string lock;  ///< absolute; empty: it is no singleton
   Holding holding = Holding::tree;

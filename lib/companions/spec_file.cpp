@@ -243,6 +243,9 @@ class Reader : config::Values {
     all["ready"] = [&](const auto& node) { read_ready(node); };
     all["stop_signal"] = [&](const auto& node) { read_stop_signal(node); };
     all["stop_timeout"] = [&](const auto& node) { s.stop_timeout = duration(node); };
+    all["reload"] = [&](const auto& node) {
+      s.with_server = one_of<bool>(node, {{"keep", false}, {"with-server", true}});
+    };
     all["reload_timeout"] = [&](const auto& node) { s.reload_timeout = duration(node); };
     all["cron"] = [&](const auto& node) {
       std::string why;
