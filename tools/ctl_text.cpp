@@ -113,7 +113,7 @@ std::string time_text(double seconds) {
 std::string as_text(const Json& answer) {
   if (const Json& reload = member(answer, "reload"); reload.is_object())
     return verdict(reload) + "\n";
-  if (member(answer, "state").is_string()) return status_text(answer);
+  if (member(answer, "state").is_string()) return status_text(answer) + companions_text(answer);
   if (const Json& holders = member(answer, "holders"); holders.is_array())
     return holders_text(holders);
   if (std::string text = companions_text(answer); !text.empty()) return text;

@@ -11,7 +11,9 @@
 #include "lib/cli/program.h"
 #include "lib/flock/hold.h"
 #include "lib/herd/herd.h"
+#include "lib/os/fd.h"
 #include "lib/os/signals.h"
+#include "tools/herd_companions.h"
 #include "tools/herd_dropin.h"
 
 namespace drover {
@@ -31,7 +33,7 @@ using Duration = std::optional<std::chrono::nanoseconds>;
 struct Arguments {
   herd::HerdRequest herd;
   DropIn drop_in;
-  std::optional<std::string> pidfile, lock, control;
+  std::optional<std::string> pidfile, lock, control, companions;
   Duration boot, settle, ready, overlap, drain, stop;
 };
 
@@ -69,7 +71,7 @@ void add_dialect(CLI::App& app, const herd::Dialect*& dialect) {
   for (const herd::Dialect& each : herd::dialects())
     choices.emplace_back(each.name, &each);
   add_choice(app, "--dialect", dialect, choices,
-             "How it hot-reloads: unicorn, gunicorn, nginx, puma ... (auto)", "NAME");
+             "How it hot-reloads: unicorn, nginx, puma ... (auto)", "NAME");
 }
 
 void add_reload_options(cli::Options& options, Arguments& arguments) {
@@ -138,6 +140,9 @@ bool read_arguments(int argc, char** argv, const cli::Description& description,
                                {"refuse", herd::IfRunning::refuse},
                                {"replace", herd::IfRunning::replace}},
                               "When the server runs already (adopt)");
+  app.add_option("--companions", arguments.companions, "Run the companions of FILE beside it")
+      ->type_name("FILE")
+      ->check(cli::not_empty());
   app.add_option("--trace", herd.trace, "Append reloads to FILE, for chrome://tracing")
       ->type_name("FILE")
       ->check(cli::not_empty());
@@ -178,6 +183,9 @@ void complete(Arguments& arguments) {
   const std::string beside = (arguments.pidfile ? herd.pidfile : herd.lock) + ".sock";
   herd.control = arguments.control.value_or(beside);
   if (herd.control == "none") herd.control.clear();
+  const std::string socket = os::absolute(herd.control.empty() ? beside : herd.control);
+  if (arguments.companions)
+    herd.company = company_of(*arguments.companions, os::split_path(socket).first);
 
   const auto take = [](const Duration& given, std::chrono::nanoseconds& value) {
     if (given) value = *given;

@@ -61,15 +61,17 @@ Json to_json(int number, const ReloadReport& report) {
           {"steps", std::move(steps)}};
 }
 
-Desk::Desk(asio::io_context& io, const std::string& path, DeskActions actions,
+Desk::Desk(asio::io_context& io, const std::string& path, Company* company, DeskActions actions,
            control::Warning warning)
-    : actions_(std::move(actions)),
+    : company_(company),
+      actions_(std::move(actions)),
       server_(
           io, path,
           [this](control::Request request, control::Reply& reply) {
             return handle(std::move(request), reply);
           },
-          std::move(warning)) {}
+          std::move(warning), company == nullptr ? control::Limits{} : company->limits(),
+          company == nullptr ? control::Dialect{} : company->dialect()) {}
 
 void Desk::happened(std::string_view event, std::string_view text) {
   events_.publish({{"event", event}, {"text", text}});
@@ -117,11 +119,16 @@ Json Desk::last_reload() const {
 }
 
 asio::awaitable<void> Desk::handle(control::Request request, control::Reply& reply) {
+  if (company_ != nullptr && company_->takes(request)) {
+    co_await company_->answer(std::move(request), reply);
+    co_return;
+  }
   const std::string& command = request.command;
   refuse_name(request);
   if (command == "status") {
     Json answer = actions_.status();
     answer["last_reload"] = last_reload();
+    if (company_ != nullptr) answer["companions"] = company_->status();
     reply.finish(answer);
   } else if (command == "holders") {
     reply.finish({{"ok", true}, {"holders", actions_.holders()}});

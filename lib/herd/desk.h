@@ -9,6 +9,7 @@
 
 #include "lib/control/events.h"
 #include "lib/control/server.h"
+#include "lib/herd/company.h"
 #include "lib/herd/reload.h"
 
 namespace drover::herd {
@@ -28,7 +29,8 @@ struct DeskActions {
 class Desk {
  public:
   /// Makes the socket. Throws Error: EADDRINUSE when another herd answers there.
-  Desk(asio::io_context& io, const std::string& path, DeskActions actions,
+  /// Requests about the company, which may be null, are passed on to it.
+  Desk(asio::io_context& io, const std::string& path, Company* company, DeskActions actions,
        control::Warning warning);
 
   /// Told of what happens, for those who follow it.
@@ -50,6 +52,7 @@ class Desk {
   asio::awaitable<void> answer_of(int number, control::Reply& reply);
   [[nodiscard]] control::Json last_reload() const;
 
+  Company* const company_;
   DeskActions actions_;
   control::Events events_;
   std::list<Waiter> waiters_;

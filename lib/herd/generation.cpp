@@ -63,13 +63,14 @@ std::vector<pid_t> successors_of(pid_t master) {
   return children;
 }
 
-std::vector<os::Process> tree_of(pid_t pid) {
+std::vector<os::Process> tree_of(pid_t pid, const std::function<bool(pid_t)>& but) {
   std::vector<os::Process> tree;
   std::vector<pid_t> next{pid};
   for (size_t at = 0; at < next.size(); ++at) {
     auto process = os::Process::open(next[at]);
     if (!process) continue;
-    const auto children = os::children_of(next[at]);
+    auto children = os::children_of(next[at]);
+    if (but) std::erase_if(children, but);
     if (!process->alive() && children.empty()) continue;
     next.insert(next.end(), children.begin(), children.end());
     tree.push_back(std::move(*process));

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <vector>
 
 #include "lib/os/process.h"
@@ -25,8 +26,9 @@ std::vector<pid_t> executed_children_of(pid_t master);
 /// Those of them that may be its successors: they run the same program, in whichever version.
 std::vector<pid_t> successors_of(pid_t master);
 
-/// Every living process below `pid`, and `pid` itself, held fast; the nearest first.
-std::vector<os::Process> tree_of(pid_t pid);
+/// Every living process below `pid`, and `pid` itself, held fast; the nearest first. Without those
+/// that `but`, when it is not empty, is true for, and all below them.
+std::vector<os::Process> tree_of(pid_t pid, const std::function<bool(pid_t)>& but = {});
 
 bool none_lives(const std::vector<os::Process>& processes);
 /// Throws Error where the system refuses.

@@ -64,10 +64,11 @@ class Herd {
         watch_(io_, {}, voice.notice),
         vigil_(io_, request, voice, service_, children_, watch_, stop_),
         reloads_({io_, request, voice, service_, children_, stop_, vigil_, supervisor_, output_,
-                  desk_}) {
+                  company_, desk_}) {
     children_.on_other([this](pid_t pid, os::ExitStatus status) {
       service_.reaped(pid, status);
       if (output_ && pid == output_->pid()) output_->revive();
+      if (company_) company_->reaped(pid, status);
     });
   }
 
@@ -87,6 +88,7 @@ class Herd {
 
  private:
   asio::awaitable<void> life() {
+    if (request_.company) invite_company();
     open_desk();
     result_.end = End::refused;
     if (!co_await claimed()) co_return;
@@ -100,6 +102,10 @@ class Herd {
     os::release_free_memory();
     co_await vigil_.service_ended();
     co_await reloads_.wound_up(kVerdict);
+    if (company_) {
+      company_->stop();
+      co_await until([this] { return company_->ended(); }, std::nullopt);
+    }
     if (stop_.asked()) co_await end_descendants(children_, output_pid(), kLeftOver);
     if (output_) (void)output_->finish(in(kLastWords));
     if (stop_.asked()) {
@@ -126,6 +132,7 @@ class Herd {
     state_ = "serving";
     vigil_.begin();
     supervisor_.ready(describe(service_));
+    if (company_ && !stop_.asked()) company_->begin();
     if (started == Started::taken_over) in_background(io_, voice_, reload_taken_over());
     co_return End::died;
   }
@@ -171,10 +178,17 @@ class Herd {
     co_return false;
   }
 
+  void invite_company() {
+    company_ = request_.company(io_, [this](const std::string& text) {
+      if (desk_) desk_->happened("companion", text);
+    });
+    service_.leave_out([this](pid_t child) { return company_->has(child); });
+  }
+
   void open_desk() {
     if (!request_.control.empty())
       desk_.emplace(
-          io_, request_.control,
+          io_, request_.control, company_.get(),
           DeskActions{[this] { return status(); }, [this] { return holders_of(service_); },
                       [this] { return reload_for_desk(); },
                       [this] { stop(service_.dialect().graceful); },
@@ -198,6 +212,7 @@ class Herd {
     stop_.ask(number);
     if (!first) return;
     supervisor_.stopping("Stopping");
+    if (company_) company_->stop();
     if (state_ != "starting")  // the start sees to it itself
       in_background(io_, voice_,
                     stop_.enforced([this] { return vigil_.ended(); }, request_.stop_timeout));
@@ -260,6 +275,7 @@ class Herd {
       // A terminal sends it for every change of its size.
     } else if (const Master master = service_.current()) {
       pass(*master, number, "master", voice_);
+      if (number == SIGUSR1 && company_) company_->reopen_logs();
     } else {
       voice_.warning(fmt::format("cannot pass {} on: no master is known", os::signal_name(number)));
     }
@@ -289,6 +305,7 @@ class Herd {
   Claim claim_;
   std::optional<control::NotifySocket> notify_;
   std::optional<Output> output_;
+  std::unique_ptr<Company> company_;
   std::optional<Desk> desk_;
   Vigil vigil_;
   Reloads reloads_;

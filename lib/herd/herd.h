@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/herd/company.h"
 #include "lib/herd/dialect.h"
 #include "lib/herd/notify.h"
 #include "lib/herd/reload.h"
@@ -39,6 +40,7 @@ struct HerdRequest {
   sigset_t mask{};                       ///< the signal mask that the server gets
   Supervisor supervisor;                 ///< who is told, by sd_notify(3)
   std::vector<std::string> environment;  ///< for --check and exec probes
+  MakeCompany company;                   ///< empty: nobody lives beside the server
 };
 
 struct HerdResult {

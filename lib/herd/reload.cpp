@@ -41,7 +41,7 @@ class Reload {
  public:
   explicit Reload(const ReloadContext& context)
       : c_(context),
-        both_(context.pidfile, context.masters, context.dialect),
+        both_(context.pidfile, context.masters, context.dialect, context.is_company),
         ready_by_(in(context.options.ready_timeout)) {
     begin_with(context.current);
   }

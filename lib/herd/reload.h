@@ -61,6 +61,7 @@ struct ReloadContext {
   std::function<bool()> stopping;               ///< a stop was asked for: give up
   std::function<bool(pid_t)> said_ready;        ///< it, or a process below it, has said READY=1
   std::function<bool(pid_t)> said_reloading;    ///< RELOADING=1: it will say READY=1 in the end
+  std::function<bool(pid_t)> is_company = {};   ///< a child of ours that is none of the server's
   std::function<void(const Step&)> begun;       ///< told of each step
   /// The last lines that were written since the reload began.
   std::function<asio::awaitable<std::vector<std::string>>()> output;

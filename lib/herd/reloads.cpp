@@ -89,6 +89,7 @@ asio::awaitable<void> Reloads::reload_once() {
       .stopping = [this] { return c_.stop.asked(); },
       .said_ready = [this](pid_t pid) { return said_ready_.contains(pid); },
       .said_reloading = [this](pid_t pid) { return said_reloading_.contains(pid); },
+      .is_company = [this](pid_t child) { return c_.company && c_.company->has(child); },
       .begun = [this](const Step& step) { begun(step); },
       .output = [this, &mark] { return written_since(mark); },
   };
@@ -99,6 +100,7 @@ asio::awaitable<void> Reloads::reload_once() {
     if (done && each->pid() == report.new_master) c_.service.set_current(each);
   c_.vigil.reload_ended(done);
   ended(report);
+  if (done && c_.company && !c_.stop.asked()) c_.company->server_reloaded();
 }
 
 asio::awaitable<std::vector<std::string>> Reloads::written_since(const OutputMark& mark) {

@@ -35,6 +35,7 @@ struct ReloadsContext {
   Vigil& vigil;
   Notifier& supervisor;
   std::optional<Output>& output;
+  std::unique_ptr<Company>& company;
   std::optional<Desk>& desk;
 };
 

@@ -168,7 +168,7 @@ std::vector<os::Process> Service::processes() const {
   std::vector<os::Process> found = holders();
   if (!kept_) return found;
   const auto add_tree = [&](pid_t root) {
-    for (os::Process& process : tree_of(root)) {
+    for (os::Process& process : tree_of(root, left_out_)) {
       const pid_t pid = process.pid();
       const bool known = std::any_of(found.begin(), found.end(),
                                      [pid](const os::Process& each) { return each.pid() == pid; });

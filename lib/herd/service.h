@@ -1,6 +1,7 @@
 // The server that a herd keeps, as it can be seen: its lock, its masters, who is left of it.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -60,6 +61,8 @@ class Service {
   /// the dialect says so, set_current() sees to it.
   bool keep_lock();
   [[nodiscard]] bool keeps_lock() const noexcept { return kept_.has_value(); }
+  /// Children of this process that are none of the service, with all below them.
+  void leave_out(std::function<bool(pid_t)> children) { left_out_ = std::move(children); }
   /// The service has ended: whoever waits for the lock gets it.
   void let_go() noexcept { kept_.reset(); }
   /// Whether this process is seen not to hold the lock; false when it cannot be looked into.
@@ -95,6 +98,7 @@ class Service {
   Masters masters_;
   Master current_;
   std::optional<flock::LockFile> kept_;
+  std::function<bool(pid_t)> left_out_;
   std::optional<os::Children::Child> launcher_;
   std::string end_;
 };

@@ -113,7 +113,8 @@ unsigned long long Succession::faults_of_reaped() const {
 /// The old master has reaped a child that was not there at the last look: a successor that ended
 /// between two looks. Zombies are children: that of the last reload may be reaped in this one.
 bool Succession::has_reaped() {
-  const auto faults = faults_of_reaped();  // before the children: of whoever is reaped here, both tell
+  const auto faults =
+      faults_of_reaped();  // before the children: of whoever is reaped here, both tell
   const auto children = os::children_of(old_->pid());
   const bool all_there = std::all_of(children_seen_.begin(), children_seen_.end(),
                                      [&](pid_t child) { return contains(children, child); });
@@ -184,6 +185,7 @@ std::vector<os::Process> Succession::orphans() const {
   std::vector<os::Process> found;
   if (!old_->alive()) return found;
   for (const pid_t pid : os::children_of(::getpid())) {
+    if (is_company_ && is_company_(pid)) continue;
     auto process = os::Process::open(pid);
     const auto stat = os::read_stat(pid);
     if (process && stat && stat->only_forked() && stat->command != kOutputName &&

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,8 +19,13 @@ namespace drover::herd {
 /// whoever was seen once is followed by its pidfd, also when its master is gone.
 class Succession {
  public:
-  Succession(std::string pidfile, Masters& masters, const Dialect& dialect)
-      : pidfile_(std::move(pidfile)), masters_(masters), dialect_(dialect) {}
+  /// `is_company` is as in ReloadContext.
+  Succession(std::string pidfile, Masters& masters, const Dialect& dialect,
+             const std::function<bool(pid_t)>& is_company)
+      : pidfile_(std::move(pidfile)),
+        masters_(masters),
+        dialect_(dialect),
+        is_company_(is_company) {}
 
   /// Notes what is below `old` now. When the server `was_asked` already, those children that may be
   /// the next master are not taken for older ones.
@@ -77,6 +83,7 @@ class Succession {
   const std::string pidfile_;
   Masters& masters_;
   const Dialect& dialect_;
+  const std::function<bool(pid_t)>& is_company_;
   Master old_;
   Master next_;
   std::vector<pid_t> at_begin_;    ///< the old master's workers

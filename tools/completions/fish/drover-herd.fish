@@ -39,6 +39,7 @@ complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -l retire -x -
 complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -l drain-timeout -x -a $times -d 'How long the old generation may drain'
 complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -l stop-signal -x -a 'QUIT TERM INT' -d 'Pass TERM on as this signal'
 complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -l stop-timeout -x -a $times -d 'How long a stop may take'
+complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -l companions -r -F -d 'Run the background processes of FILE beside it'
 complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -l trace -r -F -d 'Append reloads as trace events'
 complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -l orphans -x -a 'wait term kill' -d 'Workers whose master died'
 complete -c drover-herd -n 'not __drover_herd_command >/dev/null' -s q -l quiet -d 'Say nothing but errors and warnings'
