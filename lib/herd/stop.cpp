@@ -43,13 +43,19 @@ void Stop::ask(int number) {
   attempt([this] { tell(); });
 }
 
-/// Also one that has executed itself since: a signal on the way there may be lost.
-bool Stop::is_new(pid_t pid) {
-  std::string image = os::read_proc(fmt::format("/proc/{}/auxv", pid));
-  std::string& before = told_.try_emplace(pid, "not told").first->second;
-  if (image == before || (image.empty() && before != "not told")) return false;
-  before = std::move(image);
-  return true;
+/// Also one that has executed itself since, or that has more handlers by now: a signal on the way
+/// there, or to an interpreter that was loading the server, may be lost.
+bool Stop::is_to_be_told(pid_t pid) {
+  Told now{os::read_proc(fmt::format("/proc/{}/auxv", pid)), os::caught_signals(pid)};
+  const auto [known, is_first] = told_.try_emplace(pid, now);
+  if (is_first) return true;
+  Told& before = known->second;
+  if (now.image.empty()) return false;
+  const bool catches = (now.handlers >> (*number_ - 1) & 1) != 0;
+  const bool has_more = catches && (now.handlers & ~before.handlers) != 0;
+  const bool is_another = now.image != before.image;
+  before = std::move(now);
+  return is_another || has_more;
 }
 
 /// What fails now, as without a descriptor for a look at /proc, may succeed in a moment.
@@ -64,14 +70,14 @@ void Stop::attempt(const std::function<void()>& action) {
 void Stop::tell() {
   const auto masters = service_.generations();
   for (const Master& master : masters)
-    if (is_new(master->pid())) pass(*master, *number_, "master", voice_);
+    if (is_to_be_told(master->pid())) pass(*master, *number_, "master", voice_);
   if (!masters.empty()) return;
   if (const pid_t launcher = service_.launcher(); launcher != 0) {
-    if (is_new(launcher)) ::kill(launcher, *number_);  // ours, and not reaped
+    if (is_to_be_told(launcher)) ::kill(launcher, *number_);  // ours, and not reaped
     return;
   }
   for (const os::Process& orphan : service_.processes())
-    if (is_new(orphan.pid())) pass(orphan, *number_, "process", voice_);
+    if (is_to_be_told(orphan.pid())) pass(orphan, *number_, "process", voice_);
 }
 
 asio::awaitable<void> Stop::enforced(std::function<bool()> gone, std::chrono::nanoseconds limit) {

@@ -3,6 +3,7 @@
 
 #include <asio/awaitable.hpp>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -30,13 +31,17 @@ class Stop {
  private:
   void attempt(const std::function<void()>& action);
   void tell();
-  bool is_new(pid_t pid);
+  bool is_to_be_told(pid_t pid);
 
   Service& service_;
   const Voice& voice_;
   std::optional<int> number_;
   bool warned_ = false;
-  std::map<pid_t, std::string> told_;  ///< and the image that each of them was executing
+  struct Told {
+    std::string image;      ///< that it was executing
+    uint64_t handlers = 0;  ///< and the signals that it had handlers for
+  };
+  std::map<pid_t, Told> told_;
 };
 
 /// Passes a signal on and says so. What cannot be passed on is a warning.

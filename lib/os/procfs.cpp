@@ -105,6 +105,16 @@ Environment environment_of(pid_t pid) {
   return found;
 }
 
+uint64_t caught_signals(pid_t pid) {
+  constexpr std::string_view kField = "\nSigCgt:\t";
+  const std::string text = read_proc(fmt::format("/proc/{}/status", pid));
+  const auto at = text.find(kField);
+  uint64_t signals = 0;
+  if (at != std::string::npos)
+    std::from_chars(text.data() + at + kField.size(), text.data() + text.size(), signals, 16);
+  return signals;
+}
+
 bool proc_is_ours() noexcept {
   std::array<char, 16> target;
   const ssize_t size = ::readlink("/proc/self", target.data(), target.size());

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -48,6 +49,9 @@ using Environment = std::map<std::string, std::string>;
 /// The environment that the process's image was executed with, whatever it has done to it since:
 /// its first 2 MiB, of two with one name the first. Empty when it cannot be read.
 Environment environment_of(pid_t pid);
+/// The signals that the process has handlers for, signal 1 as bit 0: "SigCgt" in /proc/PID/status.
+/// 0 when that cannot be read.
+uint64_t caught_signals(pid_t pid);
 
 /// Whether /proc shows the pid namespace of this process. Where it does not (a namespace that was
 /// made without a /proc of its own), and where there is none, no number out of it is one for

@@ -10,7 +10,7 @@ from support.flocks import command_name
 from support.herds import Herd
 from support.prefork import Prefork
 from support.processes import alive, descendants, eventually, holders
-from support.servers import READY, Nginx, can_bind, living_children
+from support.servers import READY, Nginx, Unicorn, can_bind, living_children, read_pid
 
 
 @pytest.fixture
@@ -196,3 +196,26 @@ def test_standard_error_is_closed_or_stuck(server):
         assert not holders(server.lock)
         if kind == "stuck":
             os.close(reader)
+
+
+def test_stop_that_an_interpreter_loses(processes):
+    """One that comes while ruby loads the server: somebody's "rescue" may take it. It comes again when the
+    server has its handlers."""
+    needs("unicorn")
+    unicorn = Unicorn(processes)
+    booting = unicorn.folder / "booting"
+    swallow = (
+        "if ENV['UNICORN_FD']\n"
+        f"  begin; File.write('{booting}', Process.pid); sleep 30; rescue SignalException; end\n"
+        "end\n"
+    )
+    config = unicorn.folder / "unicorn.rb"
+    herd = Herd(unicorn, command=("unicorn", "-c", config))
+    config.write_text(swallow + config.read_text())
+    old = unicorn.master()
+    herd.send(signal.SIGHUP)
+    new = eventually(lambda: booting.exists() and read_pid(booting), "the successor's boot", READY)
+    herd.send(signal.SIGTERM)
+    assert herd.result(READY) == 0
+    assert not alive(old) and not alive(new)
+    assert "killing what is left" not in herd.said()
