@@ -198,6 +198,10 @@ int run(int argc, char** argv) {
                            : plan_of_wrapper(arguments, caller);
   if (arguments.diff) {
     if (!arguments.prefix) say_other_start(*arguments.diff, caller.environment, plan.wrapper);
+    if (!plan.lock.empty()) plan.environment.set("DROVER_LOCK", plan.lock);
+    if (const auto* folder = caller.environment.find("PWD");
+        plan.folder.empty() && folder != nullptr)
+      plan.environment.set("PWD", *folder);  // where it works, not where this was asked
     const std::string text = exec::change_of_folder(*arguments.diff, plan) +
                              exec::diff(caller.environment, plan.environment, arguments.style);
     fmt::print("{}", text);

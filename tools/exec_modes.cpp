@@ -74,10 +74,9 @@ void look(const environ::Plan& plan) {
   if (::access(plan.program.c_str(), R_OK) == 0 && !environ::has_format(plan.program))
     throw Error(ENOEXEC, "run", plan.program, "a script begins with #!");
   if (!plan.other_python.empty())
-    throw Error::because(
-        ENOPKG, "run", plan.program,
-        fmt::format("it runs by '{}', not by the chosen python", plan.other_python),
-        "install it in the virtual environment too");
+    throw Error::because(ENOPKG, "run", plan.program,
+                         fmt::format("'{}' would run it, not the chosen python", plan.other_python),
+                         "install it beside the chosen one too");
 }
 
 }  // namespace
@@ -160,8 +159,15 @@ environ::Block environment_of(int pid) {
   errno = 0;
   const std::string text = os::read_proc(path, 4 << 20);
   const bool gone = errno == ESRCH || errno == ENOENT || !os::Process::open(pid);
+  if (text.empty() && gone && os::Process::open(pid))
+    throw Error::because(ENOENT, "read the environment of process", std::to_string(pid),
+                         "it has none: it has ended, or is the kernel's own");
   if (text.empty() && (errno != 0 || gone))
     throw Error(gone ? ENOENT : errno, "read the environment of process", std::to_string(pid));
+  const auto first = text.substr(0, text.find('\0'));
+  if (!text.empty() && first.find('=') == std::string::npos)
+    throw Error::because(ENODATA, "read the environment of process", std::to_string(pid),
+                         "its title has overwritten it");
   return environ::Block::from_proc(text);
 }
 
@@ -170,7 +176,7 @@ std::string change_of_folder(int pid, const environ::Plan& plan) {
   const std::filesystem::path now =
       std::filesystem::read_symlink(fmt::format("/proc/{}/cwd", pid), unreadable);
   const std::filesystem::path next = std::filesystem::canonical(plan.folder, unreadable);
-  if (unreadable || now == "/") return {};
+  if (now.empty() || next.empty() || now == "/") return {};
   const auto [end, rest] = std::mismatch(next.begin(), next.end(), now.begin(), now.end());
   if (end == next.end()) return {};
   return fmt::format("~ folder: {} -> {}\n", cli::printable(now.string()),

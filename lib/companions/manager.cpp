@@ -185,7 +185,7 @@ bool Manager::settle_once() {
   for (const auto& companion : List(companions_))
     if (companion->machine().phase() == Phase::needs && unmet_needs(*companion).empty())
       has_changed = companion->apply(Event::needs_met) || has_changed;
-  return has_changed;
+  return end_overlaps() || has_changed;
 }
 
 bool Manager::stop_next() {
@@ -343,10 +343,48 @@ void Manager::reopen_logs(const List& companions) {
 }
 
 void Manager::server_reloaded() {
-  for (const auto& companion : List(companions_))
-    if (companion->spec().with_server && !stays_down(*companion) &&
-        companion->state() != State::exited)
-      companion->apply(Event::restart, "the server was reloaded");
+  constexpr const char* kWhy = "the server was reloaded";
+  for (const auto& companion : List(companions_)) {
+    const State state = companion->state();
+    const bool serves = state == State::starting || state == State::running;
+    if (!companion->spec().with_server || is_being_removed(*companion)) continue;
+    if (serves && companion->spec().handover != Handover::stop_first) {
+      const auto fresh = hand_over(companion);
+      if (companion->spec().handover == Handover::overlap) {
+        overlaps_.emplace_back(fresh, companion);
+      } else {
+        companion->apply(Event::stop, kWhy);
+      }
+    } else if (!stays_down(*companion) && state != State::exited) {
+      companion->apply(Event::restart, kWhy);
+    }
+  }
+}
+
+/// A new copy is started; the old one is behind all others from now on.
+std::shared_ptr<Companion> Manager::hand_over(const std::shared_ptr<Companion>& old) {
+  auto fresh = std::make_shared<Companion>(surroundings_, old->spec());
+  *std::find(companions_.begin(), companions_.end(), old) = fresh;
+  companions_.push_back(old);
+  removed_.push_back(old);
+  fresh->apply(Event::start);
+  return fresh;
+}
+
+/// A new copy that does not come up leaves the old one running.
+bool Manager::end_overlaps() {
+  bool has_changed = false;
+  for (const auto& [fresh, old] : std::exchange(overlaps_, {})) {
+    if (is_down(*old)) continue;
+    if (fresh->state() == State::running) {
+      has_changed = old->apply(Event::stop, "its successor runs") || has_changed;
+    } else if (fresh->state() == State::stopped) {
+      has_changed = old->apply(Event::stop, "its successor was stopped") || has_changed;
+    } else {
+      overlaps_.emplace_back(fresh, old);
+    }
+  }
+  return has_changed;
 }
 
 void Manager::stop_all() {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/companions/companion.h"
@@ -64,7 +65,8 @@ class Manager {
   /// has changed nothing then.
   std::vector<Change> reread(Specs specs);
 
-  /// Starts those anew that go with the server, where they are up.
+  /// Hands those over to new copies that go with the server, where they are up: see Handover. The
+  /// old copies are being removed from then on.
   void server_reloaded();
 
   /// Stops all, those first that need others. Nothing is started any more.
@@ -81,6 +83,8 @@ class Manager {
   bool stop_next();
   void drop_removed();
   void start_held_back();
+  std::shared_ptr<Companion> hand_over(const std::shared_ptr<Companion>& old);
+  bool end_overlaps();
   [[nodiscard]] bool has_namesake(const Companion& companion) const;
   void carry_out(const Change& change, const std::shared_ptr<Companion>& companion);
   void set_alarm();
@@ -96,6 +100,8 @@ class Manager {
   /// For all that are started in one turn of the loop.
   std::optional<std::map<std::string, pid_t>> deleted_;
   List held_back_;  ///< to be started when their namesakes are gone
+  /// New copies, and the old ones that run until those do.
+  std::vector<std::pair<std::shared_ptr<Companion>, std::shared_ptr<Companion>>> overlaps_;
   control::NotifySocket notify_;
   control::Alarm alarm_;
   os::WallTimer wall_timer_;

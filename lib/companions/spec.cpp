@@ -52,6 +52,7 @@ bool applies_live(const std::string& key) {
       "restart_jitter", "reset_after",  "startsecs",         "start_timeout",
       "stop_signal",    "stop_timeout", "reload_timeout",    "lock_timeout",
       "needs",          "cron",         "numprocs",          "reload",
+      "handover",
   };
   return live.contains(key);
 }

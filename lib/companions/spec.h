@@ -31,6 +31,13 @@ enum class Readiness {
   notify,      ///< READY=1 on NOTIFY_SOCKET, sd_notify(3)
 };
 
+/// How a new copy takes the place of the old one when the server was reloaded.
+enum class Handover {
+  lock,       ///< it is started, and waits for the lock while the old one stops
+  overlap,    ///< the old one is stopped when it is RUNNING
+  stop_first  ///< it is started when the old one is gone
+};
+
 /// One companion; of several processes of one kind, one of them.
 struct Spec {
   std::string name;   ///< "worker", or "worker:2"
@@ -45,6 +52,7 @@ struct Spec {
   std::map<int, rlimit> limits;  ///< RLIMIT_NOFILE and the like
   bool autostart = true;
   bool with_server = false;  ///< a reload of the server beside it starts it anew
+  Handover handover = Handover::lock;
 
   std::string lock;  ///< absolute; empty: it is no singleton
   Holding holding = Holding::tree;

@@ -138,6 +138,8 @@ class Reader : config::Values {
       spec_.restart_max_delay = spec_.restart_delay;
     if (spec_.lock != kOwn && !spec_.lock.empty() && processes_ > 1)
       refuse(node, fmt::format("the processes of '{}' cannot have one lock", spec_.name));
+    if (!spec_.lock.empty() && spec_.handover == Handover::overlap)
+      refuse(node, fmt::format("'{}' is a singleton: it cannot overlap itself", spec_.name));
     if (spec_.lock == kOwn && specs_.run_dir.empty())
       refuse(node, "run_dir is needed: the folder of the locks");
   }
@@ -245,6 +247,11 @@ class Reader : config::Values {
     all["stop_timeout"] = [&](const auto& node) { s.stop_timeout = duration(node); };
     all["reload"] = [&](const auto& node) {
       s.with_server = one_of<bool>(node, {{"keep", false}, {"with-server", true}});
+    };
+    all["handover"] = [&](const auto& node) {
+      s.handover = one_of<Handover>(node, {{"lock", Handover::lock},
+                                           {"overlap", Handover::overlap},
+                                           {"stop-first", Handover::stop_first}});
     };
     all["reload_timeout"] = [&](const auto& node) { s.reload_timeout = duration(node); };
     all["cron"] = [&](const auto& node) {

@@ -72,17 +72,22 @@ std::string interpreter_of_script(const std::string& path) {
   return line.substr(0, line.find_first_of(" \t"));
 }
 
-bool is_ruby_script(const std::string& path) {
+std::string interpreter_word(const std::string& path) {
   const std::string line = interpreter_line(path);
-  auto next_word = [rest = std::string_view(line)]() mutable {
+  std::string_view rest = line;
+  std::string_view word;
+  do {
     rest = trimmed(rest);
-    const auto word = first_word(rest);
+    word = first_word(rest);
     rest.remove_prefix(word.size());
-    return word.substr(word.rfind('/') + 1);
-  };
-  std::string_view program = next_word();
-  while (program == "env" || program.starts_with('-') || program.find('=') != std::string::npos)
-    program = next_word();
+  } while (word.substr(word.rfind('/') + 1) == "env" || word.starts_with('-') ||
+           word.find('=') != std::string_view::npos);
+  return std::string(word);
+}
+
+bool is_ruby_script(const std::string& path) {
+  const std::string word = interpreter_word(path);
+  const auto program = std::string_view(word).substr(word.rfind('/') + 1);
   return program.starts_with("ruby") &&
          program.substr(4).find_first_not_of("0123456789.") == std::string_view::npos;
 }

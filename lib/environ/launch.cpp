@@ -8,6 +8,7 @@
 #include "lib/environ/command.h"
 #include "lib/environ/logical_path.h"
 #include "lib/environ/record.h"
+#include "lib/environ/small_file.h"
 #include "lib/os/error.h"
 #include "lib/os/spawn.h"
 
@@ -91,17 +92,35 @@ class Launcher {
     return {words.begin() + (says_exec ? 2 : 0), words.end()};
   }
 
+  /// Who runs the program, be it a python itself, by its first line, or by env(1) there. May be
+  /// empty.
+  [[nodiscard]] std::string python_of(const std::string& program) const {
+    const auto is_python = [](const std::string& name) {
+      return name.substr(name.rfind('/') + 1).starts_with("python");
+    };
+    if (is_python(program)) return program;
+    const std::string name = interpreter_word(program);
+    if (!is_python(name)) return {};
+    return name.find('/') == std::string::npos ? find_script(name, true) : name;
+  }
+
   /// A program of the system's python runs by that one, whatever stands first in PATH.
   void warn_of_another_python() {
-    const std::string interpreter = interpreter_of_script(plan_.program);
-    const bool is_python = interpreter.substr(interpreter.rfind('/') + 1).starts_with("python");
     const std::string& prefix = launch_.python.installation.prefix;
+    const std::string interpreter = prefix.empty() ? "" : python_of(plan_.program);
+    if (interpreter.empty()) return;
+    const std::string chosen = interpreter_of(Language::python, prefix);
     const auto folder = file_behind(interpreter.substr(0, interpreter.rfind('/')));
-    if (!is_python || prefix.empty() || folder == file_behind(prefix + "/bin")) return;
+    const bool is_environment = exists(prefix + "/pyvenv.cfg");  // else a link is as good
+    if (folder == file_behind(prefix + "/bin") ||
+        (!is_environment && file_behind(interpreter) == file_behind(chosen)))
+      return;
     plan_.other_python = interpreter;
-    edit_.warn(plan_.program,
-               fmt::format("it runs by '{}', not by the python of '{}': install it there too",
-                           interpreter, prefix));
+    edit_.warn(plan_.program, plan_.program == interpreter
+                                  ? fmt::format("it is not the python of '{}'", prefix)
+                                  : fmt::format("it runs by '{}', not by the python of '{}': "
+                                                "install it there too",
+                                                interpreter, prefix));
   }
 
   /// A server that executes the wrapper anew hands back all of its arguments, the wrapper's own

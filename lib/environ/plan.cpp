@@ -113,6 +113,9 @@ class Planner {
     const std::string name(to_string(language));
     if (choice.kind == Choice::Kind::installed || choice.kind == Choice::Kind::prefix) {
       trust_.check_way(interpreter_of(language, choice.installation.prefix));
+      // It says where python finds its library.
+      const std::string config = choice.installation.prefix + "/pyvenv.cfg";
+      if (language == Language::python && exists(config)) trust_.check_way(config);
       edit_.chose(name, choice.installation.prefix, choice.origin);
       enter(edit_, choice);
     } else if (choice.kind == Choice::Kind::system) {

@@ -143,8 +143,8 @@ std::string below(const std::string& folder, const std::string& path) {
 /// that it was started by: a worker that is forked between the switch of a link and the reload
 /// would import from the next release.
 std::string home_of_environment(const std::string& prefix) {
-  const bool is_environment = ::access((prefix + "/pyvenv.cfg").c_str(), F_OK) == 0;
-  return is_environment ? os::canonical(prefix) : prefix;
+  const std::string config = prefix + "/pyvenv.cfg";
+  return exists(config) ? os::split_path(os::canonical(config)).first : prefix;
 }
 
 Choice choose_prefix(Language language, const std::string& prefix, const Runtime* runtime,
@@ -153,6 +153,9 @@ Choice choose_prefix(Language language, const std::string& prefix, const Runtime
   if (!is_program(program))
     throw Error::because(ENOPKG, fmt::format("use {}", to_string(language)), prefix,
                          fmt::format("asked for by {}, there is no '{}'", origin, program));
+  if (runtime != nullptr && runtime->name == "venv" && !exists(prefix + "/pyvenv.cfg"))
+    throw Error::because(ENOPKG, "use virtual environment", prefix,
+                         fmt::format("asked for by {}, it has no pyvenv.cfg", origin));
   const auto kind = runtime == nullptr ? Choice::Kind::prefix : Choice::Kind::installed;
   return {kind, runtime, installation_at(language, home_of_environment(prefix)), origin};
 }
@@ -164,6 +167,10 @@ std::optional<Choice> choose_local(Language language, const Places& places) {
     const std::string prefix = places.app + name;
     if (::access((prefix + "/pyvenv.cfg").c_str(), F_OK) == 0)
       return choose_prefix(language, prefix, find_runtime("venv"), prefix + "/pyvenv.cfg");
+    if (errno == EACCES) throw Error(errno, "use virtual environment", prefix);
+    struct stat st {};
+    if (::lstat(prefix.c_str(), &st) == 0 && ::stat(prefix.c_str(), &st) != 0)
+      throw Error::because(ENOPKG, "use virtual environment", prefix, "the link leads nowhere");
   }
   return std::nullopt;
 }
@@ -222,7 +229,7 @@ Choice choose(Language language, const std::string& spec, const std::string& ori
     return {Choice::Kind::system, nullptr, installation_at(language, {}), origin};
   if (spec.starts_with('/')) return choose_prefix(language, normal_path(spec), nullptr, origin);
 
-  if (find_runtime(spec) != nullptr)
+  if (const Runtime* manager = find_runtime(spec); manager != nullptr && speaks(*manager, language))
     throw Error::because(EBADMSG, "use", spec, fmt::format("{}: that is a manager", origin),
                          spec == "venv" || spec == "conda"
                              ? fmt::format("with the environment's folder: \"{}:FOLDER\"", spec)

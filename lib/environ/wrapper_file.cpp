@@ -177,7 +177,8 @@ class Reader : config::Values {
       action->second(node);
       return;
     }
-    if (const Runtime* manager = find_runtime(key))
+    if (const Runtime* manager = find_runtime(key);
+        manager != nullptr && !manager->languages.empty())
       refuse(node, fmt::format("unknown key '{0}'; {1} = \"{0}:...\" chooses by that manager", key,
                                to_string(manager->languages.front())));
     std::vector<std::string> names;

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from conftest import needs
-from support.environments import install, site  # noqa: F401
+from support.environments import PYTHON, install, site  # noqa: F401
 from support.flocks import IN_SANITIZER_BUILD, as_nobody
 
 NOBODY = 65534
@@ -54,6 +54,16 @@ def test_everybody_may_write(site, parts, part):
     said = site.refused(parts["wrapper"])
     assert f"cannot trust '{parts[part]}': everybody may write to it" in said and "chmod o-w" in said
     assert site.drover_exec("--check", parts["wrapper"]).returncode == 77
+
+
+def test_configuration_of_a_virtual_environment(site):
+    """It says where python finds its library."""
+    prefix = install(site.app / "venv", interpreter=PYTHON)
+    (prefix / "pyvenv.cfg").write_text("")
+    path = site.wrapper('python = "venv:venv"\ncommand = ["true"]')
+    assert site.run(path).returncode == 0
+    os.chmod(prefix / "pyvenv.cfg", 0o666)
+    assert f"cannot trust '{prefix}/pyvenv.cfg': everybody may write to it" in site.refused(path)
 
 
 EVERYBODYS = {

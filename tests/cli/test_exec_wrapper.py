@@ -37,6 +37,10 @@ def test_manager_as_a_key(site):
     assert f"'{path}:3': unknown key 'rbenv'; ruby = \"rbenv:...\" chooses by that manager" in said
 
 
+def test_manager_of_no_language_as_a_key(site):
+    assert "unknown key 'bundler'" in body_refused(site, 'command = ["true"]\nbundler = "2"')[1]
+
+
 @pytest.mark.parametrize("key, name, hint", [("ruby", "rbenv", "rbenv:auto"), ("python", "venv", "venv:FOLDER")])
 def test_manager_as_a_version(site, key, name, hint):
     said = body_refused(site, f'command = ["true"]\n{key} = "{name}"')[1]
@@ -140,6 +144,61 @@ def test_program_of_another_python(site):
         assert ("it runs by '/usr/bin/python3'" in said) == (name == "tool"), said
         checked = site.drover_exec("--check", path)
         assert checked.returncode == (78 if name == "tool" else 0), checked.stderr
+
+
+def python_of(folder, name="python"):
+    """A prefix with the system's python under that name."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / name).symlink_to(PYTHON)
+    return folder
+
+
+@pytest.mark.parametrize("case", ["env", "another", "version"])
+def test_further_ways_to_another_python(site, case):
+    """By env(1), by a folder that is put in front, by a name that the environment does not have."""
+    prefix = install(site.app / "venv", interpreter=PYTHON)
+    (prefix / "pyvenv.cfg").write_text("")
+    (site.app / "tool").write_text("#!/usr/bin/env -S /usr/bin/python3 -u\n")
+    (site.app / "tool").chmod(0o755)
+    other = python_of(site.folder / "other")
+    command, more = {
+        "env": ('["./tool"]', ""),
+        "another": ('["python", "-V"]', f'[path]\nprepend = ["{other}/bin"]'),
+        "version": (f'["{PYTHON.name}", "-V"]', ""),
+    }[case]
+    path = site.wrapper(f'python = "venv:venv"\ncommand = {command}\n{more}')
+    assert "not the chosen python" in site.refused("--check", path, code=78)
+
+
+def test_python_that_is_a_link(site):
+    """Where there is no virtual environment the file counts, by whatever name."""
+    prefix = python_of(site.folder / "prefix", "python3")
+    (prefix / "bin/app").write_text("#!/usr/bin/python3\n")
+    (prefix / "bin/app").chmod(0o755)
+    path = site.wrapper(f'python = "{prefix}"\ncommand = ["app"]')
+    checked = site.drover_exec("--check", path)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_virtual_environment_that_is_none(site):
+    prefix = install(site.app / "venv", interpreter=PYTHON)
+    path = site.wrapper('python = "venv:venv"\ncommand = ["true"]')
+    assert "it has no pyvenv.cfg" in site.refused("--check", path, code=78)
+    (prefix / "pyvenv.cfg").write_text("")
+    assert site.run(path).returncode == 0
+    prefix.rename(site.app / "gone")
+    prefix.symlink_to(site.app / "nowhere")
+    path = site.wrapper('python = "auto"\ncommand = ["true"]')
+    assert "the link leads nowhere" in site.refused("--check", path, code=78)
+
+
+def test_virtual_environment_that_is_a_link(site):
+    """A switch of it means nothing for who runs."""
+    prefix = install(site.folder / "venv-a", interpreter=PYTHON)
+    (prefix / "pyvenv.cfg").write_text("")
+    (site.app / ".venv").symlink_to(prefix)
+    path = site.wrapper('python = "auto"\ncommand = ["printenv", "VIRTUAL_ENV"]')
+    assert site.run(path).stdout == f"{prefix}\n"
 
 
 def test_line_of_a_value_of_wrong_kind(site):

@@ -6,13 +6,17 @@ import json
 import os
 import signal
 import socket
+import statistics
 
 import pytest
 
+from companions.copies import COPY, gaps
 from conftest import needs
 from support.herds import Herd
 from support.processes import alive, context_switches, descendants, eventually, in_flock
-from support.servers import READY, Puma, Unicorn
+from support.servers import READY, Gunicorn, Puma, Unicorn
+
+RELOADS = int(os.environ.get("DROVER_RELOADS", "5"))
 
 FILE = """
 run_dir = "{run}"
@@ -49,7 +53,8 @@ class HerdWithCompanions(Herd):
         return json.loads(done.stdout)
 
     def companions(self):
-        return {each["name"]: each for each in self.status()["companions"]}
+        """The newest copy of each: those that are being removed come behind all others."""
+        return {each["name"]: each for each in reversed(self.status()["companions"])}
 
     def until(self, name, state):
         """Waits until the companion is in that state; returns its pid."""
@@ -94,6 +99,125 @@ def test_with_the_server(unicorn):
     assert {**after, "clock": 0} == {**before, "clock": 0}
     assert herd.stop() == 0
     assert not any(map(alive, after.values())), herd.said()
+
+
+NOTE = """["sh", "-c", "echo begin $DROVER_COMPANION $$ >>{run}/notes; trap 'echo end $DROVER_COMPANION $$ >>{run}/notes; exit' TERM; sleep 1000 & wait"]"""
+NOTING = f"""
+run_dir = "{{run}}"
+[defaults]
+startsecs = "300ms"
+reload = "with-server"
+[companion.singleton]
+command = {NOTE}
+[companion.overlap]
+command = {NOTE}
+singleton = false
+handover = "overlap"
+[companion.stop-first]
+command = {NOTE}
+handover = "stop-first"
+"""
+
+
+def test_hand_over(unicorn):
+    """A singleton is never two; "overlap" is never none; the old copies go."""
+    herd = HerdWithCompanions(unicorn, text=NOTING, command=command_of(unicorn))
+    names = ("singleton", "overlap", "stop-first")
+    before = running(herd, *names)
+    verdict, line = herd.reload()
+    assert verdict == "done", line
+    eventually(lambda: not any(map(alive, before.values())), "the old copies to go")
+    after = running(herd, *names)
+    assert [each["name"] for each in herd.status()["companions"]] == list(names)
+    notes = (herd.run_dir / "notes").read_text().splitlines()
+    for name in names:
+        old, new = before[name], after[name]
+        begin, end = notes.index(f"begin {name} {new}"), notes.index(f"end {name} {old}")
+        assert (begin < end) == (name == "overlap"), notes
+    assert herd.stop() == 0
+
+
+BREAKABLE = """
+run_dir = "{run}"
+[companion.queue]
+command = ["sh", "-c", "test ! -e {run}/broken && exec sleep 1000"]
+singleton = false
+reload = "with-server"
+handover = "overlap"
+startsecs = "300ms"
+restart_delay = "100ms"
+restart_max_delay = "100ms"
+"""
+
+
+def test_overlap_with_one_that_does_not_come_up(unicorn):
+    """The old copy goes on until the new one runs."""
+    herd = HerdWithCompanions(unicorn, text=BREAKABLE, command=command_of(unicorn))
+    old = running(herd, "queue")["queue"]
+    broken = herd.run_dir / "broken"
+    broken.touch()
+    verdict, line = herd.reload()
+    assert verdict == "done", line
+    herd.await_words("queue: .* -> BACKOFF")
+
+    def states():
+        return [(each["state"], each["pid"] == old) for each in herd.status()["companions"]]
+
+    eventually(lambda: states() == [("BACKOFF", False), ("RUNNING", True)], "the back-off beside the old copy")
+    broken.unlink()
+    eventually(lambda: states() == [("RUNNING", False)], "the new copy alone")
+    assert not alive(old)
+    assert herd.stop() == 0
+
+
+COPIES = """
+[companion.job]
+command = ["/usr/bin/python3", "-ISB", "copy.py", "tree"]
+cwd = "{run}"
+ready = "fd:3"
+reload = "with-server"
+"""
+
+
+def herd_with_copies(server, command):
+    run = server.folder / "run"
+    run.mkdir(exist_ok=True)
+    (run / "copy.py").write_text(COPY)
+    text = 'run_dir = "{run}"\n' + COPIES
+    return HerdWithCompanions(server, "--settle", "50ms", text=text, command=command)
+
+
+def gaps_of(herd):
+    return gaps((herd.run_dir / "notes").read_text().splitlines())
+
+
+@pytest.mark.timeout(60 + 5 * RELOADS)
+def test_singleton_through_reloads(processes):
+    """companions 35: beside a real gunicorn it is never two."""
+    needs("gunicorn")
+    gunicorn = Gunicorn(processes)
+    herd = herd_with_copies(gunicorn, ("gunicorn", "-c", gunicorn.folder / "gunicorn.conf.py"))
+    for _ in range(RELOADS):
+        old = herd.until("job", "RUNNING")
+        verdict, line = herd.reload()
+        assert verdict == "done", line
+        eventually(lambda: herd.until("job", "RUNNING") != old, "another copy")
+    assert herd.stop() == 0
+    found = gaps_of(herd)
+    assert len(found) == RELOADS
+    print(f"{RELOADS} reloads, gap {statistics.median(found):.1f} ms at the median, {max(found):.1f} at most")
+
+
+def test_singleton_through_a_crash(unicorn):
+    """companions 37: the next herd's waits for what is left of the last one's."""
+    first = herd_with_copies(unicorn, command_of(unicorn))
+    first.until("job", "RUNNING")
+    first.process.kill()
+    first.result()
+    second = herd_with_copies(unicorn, command_of(unicorn))
+    second.until("job", "RUNNING")
+    assert second.stop() == 0
+    assert len(gaps_of(second)) == 1
 
 
 def test_one_control_socket(unicorn):
@@ -207,9 +331,11 @@ def test_idle(unicorn):
 
     def rests():
         before = context_switches(herd.pid)
-        with pytest.raises(AssertionError):
+        try:
             eventually(lambda: context_switches(herd.pid) != before, "a switch", 3)
-        return True
+        except AssertionError:
+            return True
+        return False
 
-    rests()
+    eventually(rests, "three seconds without a switch", READY)
     assert herd.stop() == 0
