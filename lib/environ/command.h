@@ -22,9 +22,9 @@ std::string interpreter_line(const std::string& path);
 std::string interpreter_of_script(const std::string& path);
 /// Whether it looks like something that the kernel runs: a binary, or a script with its first line.
 bool has_format(const std::string& path);
-/// Whether its interpreter, or what env(1) finds for it, is a ruby.
 /// The name of who runs a script, behind env(1) and its options; empty when it is none.
 std::string interpreter_word(const std::string& path);
+/// Whether its interpreter, or what env(1) finds for it, is a ruby.
 bool is_ruby_script(const std::string& path);
 
 /// The words behind "ruby [-rbundler/setup]" that load a script into that ruby: the program `name`

@@ -1,10 +1,8 @@
 """What is special about each manager: environment files, aliases, gemsets, lists, virtual environments."""
 
-import subprocess
-
 import pytest
 
-from support.environments import NODE, PYTHON, install, parse, site  # noqa: F401
+from support.environments import NODE, PYTHON, install, site  # noqa: F401
 from support.flocks import as_nobody
 
 VERSION = "ruby-3.1.2"
@@ -359,39 +357,6 @@ def test_global_default_of_rbenv(site):
     assert site.chosen("ruby") == (f"{root}/versions/3.1.2", f"{root}/version:1")
     (root / "version").write_text("../../x\n")
     assert f"{root}/version:1" in site.refused("--ruby", "auto", "--", "true")
-
-
-@pytest.mark.parametrize("name", [".venv", "venv"])
-def test_virtual_environment(site, name):
-    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", site.app / name], check=True)
-    found = site.environment_of("--python", "auto", "--")
-    assert found["VIRTUAL_ENV"] == f"{site.app}/{name}"
-    assert found["PATH"].startswith(f"{site.app}/{name}/bin:")
-    prefix = site.drover_exec("--python", f"venv:{name}", "--", "python", "-c",
-                              "import sys; print(sys.prefix)")
-    assert prefix.stdout == f"{site.app}/{name}\n", prefix.stderr
-
-
-def test_shims_of_pyenv(site):
-    """They would choose again: those of its plugin, too. Where another language is chosen they stay."""
-    root = site.home / ".pyenv"
-    install(root / "versions/3.11.2", interpreter=PYTHON)
-    shims = [f"{root}/shims", f"{root}/plugins/pyenv-virtualenv/shims"]
-    inherited = {**site.clean, "PATH": ":".join([*shims, f"{root}/bin", site.clean["PATH"]])}
-    for language, kept in (("python", []), ("ruby", shims)):
-        version = "3.11.2" if language == "python" else "system"
-        found = parse(site.drover_exec(f"--{language}", version, "--", "env", "-0", env=inherited).stdout)
-        assert [part for part in found["PATH"].split(":") if "shims" in part] == kept
-        assert f"{root}/bin" in found["PATH"].split(":")
-
-
-def test_virtual_environment_of_pyenv(site):
-    """pyenv-virtualenv's names are links in versions/."""
-    root = site.home / ".pyenv/versions"
-    install(root / "3.11.2/envs/mine", interpreter=PYTHON)
-    (root / "mine").symlink_to(root / "3.11.2/envs/mine")
-    (site.app / ".python-version").write_text("mine\n")
-    assert site.chosen("python")[0] == str(root / "mine")
 
 
 def test_conda(site):

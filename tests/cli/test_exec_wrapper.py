@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from support.environments import PYTHON, install, parse, site  # noqa: F401
+from support.environments import install, parse, site  # noqa: F401
 
 SHOW = '["/bin/sh", "-c", "printf \'%s\\\\0\' \\"$@\\"", "sh"]'  # prints its arguments, each with a NUL
 
@@ -129,76 +129,6 @@ def test_bundle_of_other_commands(site):
         assert site.run(plain).stdout == "0\n"
         assert site.run(plain, env=parse(site.run(site.wrapper(
             'ruby = "system"\nbundle = "setup"\ncommand = ["env", "-0"]', name="bin/shows")).stdout)).stdout == "0\n"
-
-
-def test_program_of_another_python(site):
-    """A program of the system runs by the system's python, whatever virtual environment is chosen."""
-    prefix = install(site.app / "venv", interpreter=PYTHON)
-    (prefix / "pyvenv.cfg").write_text("")
-    (site.app / "tool").write_text("#!/usr/bin/python3\n")
-    (site.app / "own").write_text(f"#!{prefix}/bin/python\n")
-    for name in ("tool", "own"):
-        (site.app / name).chmod(0o755)
-        path = site.wrapper(f'python = "venv:venv"\ncommand = ["./{name}"]')
-        said = site.run(path).stderr
-        assert ("it runs by '/usr/bin/python3'" in said) == (name == "tool"), said
-        checked = site.drover_exec("--check", path)
-        assert checked.returncode == (78 if name == "tool" else 0), checked.stderr
-
-
-def python_of(folder, name="python"):
-    """A prefix with the system's python under that name."""
-    (folder / "bin").mkdir(parents=True)
-    (folder / "bin" / name).symlink_to(PYTHON)
-    return folder
-
-
-@pytest.mark.parametrize("case", ["env", "another", "version"])
-def test_further_ways_to_another_python(site, case):
-    """By env(1), by a folder that is put in front, by a name that the environment does not have."""
-    prefix = install(site.app / "venv", interpreter=PYTHON)
-    (prefix / "pyvenv.cfg").write_text("")
-    (site.app / "tool").write_text("#!/usr/bin/env -S /usr/bin/python3 -u\n")
-    (site.app / "tool").chmod(0o755)
-    other = python_of(site.folder / "other")
-    command, more = {
-        "env": ('["./tool"]', ""),
-        "another": ('["python", "-V"]', f'[path]\nprepend = ["{other}/bin"]'),
-        "version": (f'["{PYTHON.name}", "-V"]', ""),
-    }[case]
-    path = site.wrapper(f'python = "venv:venv"\ncommand = {command}\n{more}')
-    assert "not the chosen python" in site.refused("--check", path, code=78)
-
-
-def test_python_that_is_a_link(site):
-    """Where there is no virtual environment the file counts, by whatever name."""
-    prefix = python_of(site.folder / "prefix", "python3")
-    (prefix / "bin/app").write_text("#!/usr/bin/python3\n")
-    (prefix / "bin/app").chmod(0o755)
-    path = site.wrapper(f'python = "{prefix}"\ncommand = ["app"]')
-    checked = site.drover_exec("--check", path)
-    assert (checked.returncode, checked.stderr) == (0, "")
-
-
-def test_virtual_environment_that_is_none(site):
-    prefix = install(site.app / "venv", interpreter=PYTHON)
-    path = site.wrapper('python = "venv:venv"\ncommand = ["true"]')
-    assert "it has no pyvenv.cfg" in site.refused("--check", path, code=78)
-    (prefix / "pyvenv.cfg").write_text("")
-    assert site.run(path).returncode == 0
-    prefix.rename(site.app / "gone")
-    prefix.symlink_to(site.app / "nowhere")
-    path = site.wrapper('python = "auto"\ncommand = ["true"]')
-    assert "the link leads nowhere" in site.refused("--check", path, code=78)
-
-
-def test_virtual_environment_that_is_a_link(site):
-    """A switch of it means nothing for who runs."""
-    prefix = install(site.folder / "venv-a", interpreter=PYTHON)
-    (prefix / "pyvenv.cfg").write_text("")
-    (site.app / ".venv").symlink_to(prefix)
-    path = site.wrapper('python = "auto"\ncommand = ["printenv", "VIRTUAL_ENV"]')
-    assert site.run(path).stdout == f"{prefix}\n"
 
 
 def test_line_of_a_value_of_wrong_kind(site):
