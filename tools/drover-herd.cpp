@@ -184,8 +184,7 @@ void complete(Arguments& arguments) {
   herd.control = arguments.control.value_or(beside);
   if (herd.control == "none") herd.control.clear();
   const std::string socket = os::absolute(herd.control.empty() ? beside : herd.control);
-  if (arguments.companions)
-    herd.company = company_of(*arguments.companions, os::split_path(socket).first);
+  if (arguments.companions) herd.company = company_of(*arguments.companions, socket);
 
   const auto take = [](const Duration& given, std::chrono::nanoseconds& value) {
     if (given) value = *given;

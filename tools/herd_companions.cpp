@@ -7,6 +7,7 @@
 #include "lib/cli/message.h"
 #include "lib/companions/crew.h"
 #include "lib/companions/request.h"
+#include "lib/os/fd.h"
 
 namespace drover {
 namespace {
@@ -18,13 +19,15 @@ using control::Request;
 
 class Companions : public herd::Company {
  public:
-  Companions(asio::io_context& io, const std::string& file, const std::string& run_dir,
+  Companions(asio::io_context& io, const std::string& file, const std::string& socket,
              std::function<void(const std::string&)> happened)
-      : crew_(io, file, run_dir,
+      : crew_(io, file, os::split_path(socket).first,
               {[](const std::string& text) { cli::say(cli::Level::detail, text); },
                [](const std::string& text) { cli::say(cli::Level::notice, text); },
                [](const std::string& text) { cli::say(cli::Level::warning, text); }},
-              {std::move(happened), [this] { ended_ = true; }}) {}
+              {std::move(happened), [this] { ended_ = true; }}) {
+    crew_.desk().set_sockets(socket, socket);
+  }
 
   void begin() override { crew_.begin(); }
   void server_reloaded() override { crew_.manager().server_reloaded(); }
@@ -67,9 +70,9 @@ class Companions : public herd::Company {
 
 }  // namespace
 
-herd::MakeCompany company_of(const std::string& file, const std::string& run_dir) {
-  return [file, run_dir](asio::io_context& io, std::function<void(const std::string&)> happened) {
-    return std::make_unique<Companions>(io, file, run_dir, std::move(happened));
+herd::MakeCompany company_of(const std::string& file, const std::string& socket) {
+  return [file, socket](asio::io_context& io, std::function<void(const std::string&)> happened) {
+    return std::make_unique<Companions>(io, file, socket, std::move(happened));
   };
 }
 

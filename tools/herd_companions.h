@@ -7,7 +7,7 @@
 
 namespace drover {
 
-/// `run_dir` is that of a file that names none.
-herd::MakeCompany company_of(const std::string& file, const std::string& run_dir);
+/// `socket` is the herd's control socket; its folder is the run_dir of a file that names none.
+herd::MakeCompany company_of(const std::string& file, const std::string& socket);
 
 }  // namespace drover

@@ -113,8 +113,8 @@ unsigned long long Succession::faults_of_reaped() const {
 /// The old master has reaped a child that was not there at the last look: a successor that ended
 /// between two looks. Zombies are children: that of the last reload may be reaped in this one.
 bool Succession::has_reaped() {
-  const auto faults =
-      faults_of_reaped();  // before the children: of whoever is reaped here, both tell
+  // Before the children: of whoever is reaped in between, both tell.
+  const auto faults = faults_of_reaped();
   const auto children = os::children_of(old_->pid());
   const bool all_there = std::all_of(children_seen_.begin(), children_seen_.end(),
                                      [&](pid_t child) { return contains(children, child); });

@@ -230,7 +230,8 @@ def test_one_control_socket(unicorn):
     assert "unicorn" in shown and "queue:1" in shown
     names = [each["name"] for each in herd.ask({"cmd": "status"})["companions"]]
     assert names == ["clock", "queue:0", "queue:1", "guest"]
-    assert herd.ask({"cmd": "hello"})["pid"] == herd.pid
+    hello = herd.ask({"cmd": "hello"})
+    assert (hello["pid"], hello["socket"]) == (herd.pid, f"{unicorn.pidfile}.sock")
     assert herd.ctl("stop", "clock").returncode == 0
     assert not alive(clock) and unicorn.get() == 200
     assert "STOPPED" in herd.ctl("why", "clock").stdout
