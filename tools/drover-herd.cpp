@@ -49,6 +49,7 @@ void add_choice(CLI::App& app, const std::string& name, Choice& value,
                 const std::vector<std::pair<std::string, Choice>>& choices, const std::string& text,
                 std::string form = {}) {
   std::vector<std::string> words;
+  words.reserve(choices.size());
   for (const auto& choice : choices)
     words.push_back(choice.first);
   app.add_option_function<std::string>(

@@ -80,7 +80,7 @@ class Reader : config::Values {
   static constexpr const char* kOwn = "own";  ///< the lock that a companion's name stands for
 
   [[nodiscard]] std::string path(const toml::node& node) const {
-    const std::string value = text(node);
+    std::string value = text(node);
     if (value.empty()) refuse(node, "an empty path");
     if (value.starts_with('/')) return value;
     return (std::filesystem::path(folder_) / value).lexically_normal().string();
@@ -156,6 +156,7 @@ class Reader : config::Values {
     const auto action = actions_.find(key);
     if (action == actions_.end()) {
       std::vector<std::string> names;
+      names.reserve(actions_.size());
       for (const auto& [name, meaning] : actions_)
         names.push_back(name);
       refuse_key(node, key, names);

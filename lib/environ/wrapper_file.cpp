@@ -182,6 +182,7 @@ class Reader : config::Values {
       refuse(node, fmt::format("unknown key '{0}'; {1} = \"{0}:...\" chooses by that manager", key,
                                to_string(manager->languages.front())));
     std::vector<std::string> names;
+    names.reserve(known.size());
     for (const auto& [name, meaning] : known)
       names.push_back(name);
     refuse_key(node, key, names);
